@@ -71,7 +71,7 @@ run scripts/setup.sh
 # clients need. A test says what could not be had.
 packages() {
     make --no-print-directory monitor-check lint || return
-    for language in python node-package node python-package moving-python moving-node; do
+    for language in python node-package node python-package migration-python migration-node; do
         tests/clients/install.sh "$language" >/dev/null 2>&1 || true
     done
 }

@@ -22,7 +22,7 @@ mkdir -p "$logs"
 parts=(suite kills requests files cluster sentinel operations defrag soak valgrind asan fuzz)
 declare -A tests=(
     [kills]="crash:: disk::"
-    [requests]="hostile:: found:: limited_user"
+    [requests]="hostile:: regressions:: limited_user"
     [files]="payloads:: upgrade:: replicas::"
     [cluster]="cluster::"
     [sentinel]="sentinel::"
@@ -162,7 +162,7 @@ WRAPPER
     local module
     module=$(realpath "$target/$host/debug/libfloodgate.so")
     FLOODGATE_TORTURE=$([ "$FLOODGATE_TORTURE" = full ] && echo 20 || echo quick) FLOODGATE_MODULE=$module \
-        watched asan "$logs/asan/server" torture limited_user random_requests cut_and_forged damaged caller:: found::
+        watched asan "$logs/asan/server" torture limited_user random_requests cut_and_forged damaged caller:: regressions::
     FLOODGATE_MODULE=$module watched asan "$logs/asan/server" server
 }
 

@@ -12,20 +12,20 @@ import signal
 import sys
 import time
 
-import built
 import check
 import cpu
+import decision_kinds
 import growth
 import keys
-import kinds
 import latency
 import leases
 import memory
-import page
 import peers
 import propagation
+import publish
+import reference_modules
 import report
-import rounds
+import sampling
 import threads
 import versions
 import visits
@@ -64,7 +64,7 @@ class Parts:
     # With their versions.
     libraries: list = dataclasses.field(default_factory=list)
     missed: list = dataclasses.field(default_factory=list)
-    left: page.Left = dataclasses.field(default_factory=page.Left)
+    left: publish.Left = dataclasses.field(default_factory=publish.Left)
     # Seconds that the part of now has.
     seconds: float = 0.0
 
@@ -209,27 +209,29 @@ def had(what, build):
 
 
 def measure_visits(options, parts):
-    least, cell = had(kinds.LEAST, built.bare), had(kinds.OF_CELL.name, built.cell)
+    least = had(decision_kinds.LEAST, reference_modules.bare)
+    cell = had(decision_kinds.OF_CELL.name, reference_modules.cell)
     if not cell:
-        say(built.CELL_BY_HAND)
-    parts.visits, programs_ = {}, versions.there(kinds.SERVERS)
+        say(reference_modules.CELL_BY_HAND)
+    parts.visits, programs_ = {}, versions.there(decision_kinds.SERVERS)
     seconds = parts.seconds / max(1, len(programs_))
     for program in programs_:
         with Server(program=program) as server:
             of = server.version()
-            all_kinds = kinds.OURS + kinds.lua_kinds(lambda text, server=server: server("SCRIPT", "LOAD", text).decode())
+            all_kinds = decision_kinds.OURS + decision_kinds.lua_kinds(
+                lambda text, server=server: server("SCRIPT", "LOAD", text).decode())
             seen = visits.measure(server, chosen(all_kinds, options.only), options.keys // 2,
-                                  rounds.within(4 * options.rounds, seconds * 0.75, f"visits, {of}"))
+                                  sampling.within(4 * options.rounds, seconds * 0.75, f"visits, {of}"))
         if least:
             # Beside another module ours notes events of keys, for that module may listen.
             with Server(program=program, others=[least]) as server:
-                seen |= visits.measure(server, [kinds.THE_LEAST], options.keys // 2,
-                                       rounds.within(4 * options.rounds, seconds * 0.1, f"{kinds.LEAST}, {of}"))
+                seen |= visits.measure(server, [decision_kinds.THE_LEAST], options.keys // 2,
+                                       sampling.within(4 * options.rounds, seconds * 0.1, f"{decision_kinds.LEAST}, {of}"))
         if cell and not options.only:
             # A server has but one CL.THROTTLE.
             with Server(module=False, program=program, others=[cell]) as server:
-                seen |= visits.measure(server, [kinds.OF_CELL], options.keys // 2,
-                                       rounds.within(4 * options.rounds, seconds * 0.15, f"redis-cell, {of}"))
+                seen |= visits.measure(server, [decision_kinds.OF_CELL], options.keys // 2,
+                                       sampling.within(4 * options.rounds, seconds * 0.15, f"redis-cell, {of}"))
         say(report.visits(seen, of))
         parts.visits[of] = seen
         parts.missed += check.visits(seen, of)
@@ -240,7 +242,7 @@ def chosen(all_kinds, only):
 
 
 def measure_keys(options, parts):
-    least = had(kinds.LEAST, built.bare)
+    least = had(decision_kinds.LEAST, reference_modules.bare)
     sizes = [size for size in keys.SIZES if size <= options.most_keys]
     parts.keys = list(keys.measure(sizes, [least] if least else [], say))
     say(report.keys(parts.keys))
@@ -248,10 +250,10 @@ def measure_keys(options, parts):
 
 
 def measure_threads(options, parts):
-    parts.threads, programs_ = {}, versions.there(kinds.SERVERS[1:])
+    parts.threads, programs_ = {}, versions.there(decision_kinds.SERVERS[1:])
     seconds = parts.seconds / max(1, len(programs_)) / len(latency.WAYS)
     for program in programs_:
-        version, rows = threads.measure(program, options.keys, lambda way, program=program: rounds.within(
+        version, rows = threads.measure(program, options.keys, lambda way, program=program: sampling.within(
             2 * options.rounds, seconds, f"io-threads, {os.path.basename(program)}, {way}"))
         if rows:
             parts.threads[version] = rows
@@ -260,7 +262,7 @@ def measure_threads(options, parts):
 
 def measure_leases(options, parts):
     try:
-        parts.leases = leases.measure(rounds.within(options.rounds, parts.seconds, "leases"))
+        parts.leases = leases.measure(sampling.within(options.rounds, parts.seconds, "leases"))
     except peers.Missing as reason:
         say(f"leases are not measured: {reason}")
         return
@@ -272,27 +274,27 @@ def write(options, parts):
     command = f"make bench BENCH='{' '.join(sys.argv[1:])}'"
     bodies = {}
     if parts.visits:
-        bodies["visits"] = page.visits(parts.visits, parts.left, command)
-        if short := page.in_short(parts.visits, parts.left):
-            bodies[page.IN_SHORT] = short
-            page.write(page.README, page.IN_SHORT, short)
+        bodies["visits"] = publish.visits(parts.visits, parts.left, command)
+        if short := publish.in_short(parts.visits, parts.left):
+            bodies[publish.IN_SHORT] = short
+            publish.write(publish.README, publish.IN_SHORT, short)
     if parts.costs:
-        bodies["cost"] = page.costs(parts, parts.left, command)
+        bodies["cost"] = publish.costs(parts, parts.left, command)
     if parts.memory:
-        bodies["memory"] = page.memory(parts, command)
+        bodies["memory"] = publish.memory(parts, command)
     if parts.replication:
-        bodies["replication"] = page.replication(parts, command)
+        bodies["replication"] = publish.replication(parts, command)
     if parts.keys:
-        bodies["keys"] = page.sizes(parts.keys, parts.left, command, parts.server)
-        page.PICTURE.write_text(page.drawing(parts.keys, page.measured_on([parts.server])))
+        bodies["keys"] = publish.sizes(parts.keys, parts.left, command, parts.server)
+        publish.PICTURE.write_text(publish.drawing(parts.keys, publish.measured_on([parts.server])))
     if parts.latency:
-        bodies["latency"] = page.latency(parts.latency, parts.left, command, parts.server)
+        bodies["latency"] = publish.latency(parts.latency, parts.left, command, parts.server)
     if parts.threads:
-        bodies["threads"] = page.threads(parts.threads, parts.left, command)
+        bodies["threads"] = publish.threads(parts.threads, parts.left, command)
     if parts.leases:
-        bodies["leases"] = page.on_one_key(parts.leases, parts.left, command, parts.server)
+        bodies["leases"] = publish.on_one_key(parts.leases, parts.left, command, parts.server)
     for part, body in bodies.items():
-        page.write(page.BENCHMARKS, part, body)
+        publish.write(publish.BENCHMARKS, part, body)
     say(f"written: {', '.join(bodies) or 'nothing'}")
     for line in parts.left.out:
         say(f"left out: {line}")

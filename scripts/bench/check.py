@@ -3,7 +3,7 @@
 import statistics
 
 from cases import AGAIN, BASE, CHEAPER, CHEAPER_IN_USE, HOT, LESS_IN_USE
-from kinds import FIRST, LEAST
+from decision_kinds import FIRST, LEAST
 from latency import PLAIN
 
 # Above what a limit's first steps take, where nothing should grow.

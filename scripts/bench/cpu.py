@@ -7,7 +7,7 @@ import statistics
 
 from cases import AGAIN, BASE, Case
 from load import DEPTH, Load, decision, key, pipelines
-from rounds import within
+from sampling import within
 
 from server import Client
 

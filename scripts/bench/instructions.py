@@ -26,7 +26,7 @@ import sys
 from collections.abc import Callable
 
 from cases import BASE, CASES, DENIED, GRANTED, Case, acquire
-from kinds import OURS
+from decision_kinds import OURS
 from load import DEPTH, Load, decision, key, pipelines
 
 from server import PROGRAM, Server, pack

@@ -15,7 +15,7 @@ import random
 
 from cases import LUA, Case, acquire
 from cpu import Figures, Meter
-from kinds import BARE, LEAST
+from decision_kinds import BARE, LEAST
 from load import DEPTH, Load, key, packed
 
 from server import ALLOWED, Server

@@ -8,7 +8,7 @@ import statistics
 import subprocess
 
 from cases import AGAIN, BASE, BUCKET, SLIDING
-from rounds import sure_median, within
+from sampling import sure_median, within
 
 from server import cores
 

@@ -20,12 +20,12 @@ import re
 import sys
 import tempfile
 
-import built
-import page
+import publish
+import reference_modules
 import versions
 from cases import BASE, GRANTED, SLIDING, Case, acquire
+from decision_kinds import SERVERS, THE_LEAST
 from instructions import KEYS, control, counting_server, one_connection
-from kinds import SERVERS, THE_LEAST
 from load import DEPTH, decision, key, pipelines
 from report import table
 
@@ -134,7 +134,7 @@ def measure(counted, program, is_new):
     case = counted.case
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "profile"
-        others = [built.bare()] if counted.is_least else []
+        others = [reference_modules.bare()] if counted.is_least else []
         with counting_server(path, program=program, module=counted.is_ours, others=others) as server:
             server("DEBUG", "SET-ACTIVE-EXPIRE", "0")
             load = one_connection(server.port)
@@ -214,7 +214,7 @@ def main():
             callers(found, options.callers)
     if options.write:
         command = " ".join(["python3 scripts/bench/lookups.py", *sys.argv[1:]])
-        page.write(page.BENCHMARKS, PART, page.caption(command, measured) + text)
+        publish.write(publish.BENCHMARKS, PART, publish.caption(command, measured) + text)
     return 0
 
 

@@ -7,7 +7,7 @@ import subprocess
 
 import check
 from cases import AGAIN, BASE, CHEAPER, CHEAPER_IN_USE, HOT
-from kinds import FIRST, LEAST
+from decision_kinds import FIRST, LEAST
 from leases import COUNT
 
 from server import ALLOWED, machine

@@ -14,18 +14,18 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import allocations
 import cases
 import check
+import decision_kinds
 import growth
 import instructions
 import keys
-import kinds
 import latency
 import leases
 import load
 import lookups
-import page
 import peers
 import picture
-import rounds
+import publish
+import sampling
 import visits
 import windows
 from cpu import Figures
@@ -222,7 +222,7 @@ class Others(unittest.TestCase):
 class Rounds(unittest.TestCase):
     def numbers(self, most, seconds, a_round):
         clock = iter(at * a_round for at in range(1000))
-        return list(rounds.within(most, seconds, "x", lambda: next(clock), io.StringIO()))
+        return list(sampling.within(most, seconds, "x", lambda: next(clock), io.StringIO()))
 
     def test_no_round_begins_that_would_end_late(self):
         # The clock is read at the start and before each round.
@@ -230,29 +230,29 @@ class Rounds(unittest.TestCase):
         self.assertEqual(len(self.numbers(9, 6, 1)), 4)
 
     def test_the_fewest_are_had_whatever_the_time_is(self):
-        self.assertEqual(self.numbers(9, 0, 50), [*range(rounds.FEWEST)])
+        self.assertEqual(self.numbers(9, 0, 50), [*range(sampling.FEWEST)])
         self.assertEqual(self.numbers(1, 0, 50), [0])
 
     def test_quartiles_tell_what_is_steady(self):
-        self.assertAlmostEqual(rounds.interquartile([1.0, 2.0, 3.0, 4.0, 5.0]), 2 / 3)
-        self.assertTrue(rounds.steady([1.0, 1.05, 1.1, 1.0, 9.0]))
-        self.assertFalse(rounds.steady([1.0, 1.2, 1.0, 1.2]))
-        self.assertFalse(rounds.steady([1.0, 1.0]))
-        self.assertEqual(rounds.unsteady([1.0]), "1 rounds, at least 3")
+        self.assertAlmostEqual(sampling.interquartile([1.0, 2.0, 3.0, 4.0, 5.0]), 2 / 3)
+        self.assertTrue(sampling.steady([1.0, 1.05, 1.1, 1.0, 9.0]))
+        self.assertFalse(sampling.steady([1.0, 1.2, 1.0, 1.2]))
+        self.assertFalse(sampling.steady([1.0, 1.0]))
+        self.assertEqual(sampling.unsteady([1.0]), "1 rounds, at least 3")
 
     def test_between_which_values_a_median_lies(self):
-        self.assertEqual(rounds.sure_median([1.0] * 5), (-math.inf, math.inf))
-        self.assertEqual(rounds.sure_median([3.0, 1.0, 2.0, 6.0, 5.0, 4.0]), (1.0, 6.0))
+        self.assertEqual(sampling.sure_median([1.0] * 5), (-math.inf, math.inf))
+        self.assertEqual(sampling.sure_median([3.0, 1.0, 2.0, 6.0, 5.0, 4.0]), (1.0, 6.0))
         # By the table of the sign test: ranks 6 and 15 of 20, 40 and 61 of 100.
-        self.assertEqual(rounds.sure_median(range(1, 21)), (6, 15))
-        self.assertEqual(rounds.sure_median(range(1, 101)), (40, 61))
+        self.assertEqual(sampling.sure_median(range(1, 21)), (6, 15))
+        self.assertEqual(sampling.sure_median(range(1, 101)), (40, 61))
 
 
 def seen(**ratios):
     """Rounds by kind: (new, there). SET against itself strays by nothing."""
-    by_name = {kind.name: kind for kind in [*kinds.OURS, kinds.THE_LEAST]}
-    found = {cases.AGAIN: ([1.0] * 3, [1.0] * 3), kinds.LEAST: ([1.0] * 3, [0.8] * 3)}
-    found |= {getattr(kinds, name): both for name, both in ratios.items()}
+    by_name = {kind.name: kind for kind in [*decision_kinds.OURS, decision_kinds.THE_LEAST]}
+    found = {cases.AGAIN: ([1.0] * 3, [1.0] * 3), decision_kinds.LEAST: ([1.0] * 3, [0.8] * 3)}
+    found |= {getattr(decision_kinds, name): both for name, both in ratios.items()}
     entries = {}
     for name, (new, there) in found.items():
         kind = by_name[name]
@@ -279,22 +279,22 @@ class Visits(unittest.TestCase):
 
     def test_without_the_least_module_it_says_what_was_not_checked(self):
         found = seen()
-        del found[kinds.LEAST]
+        del found[decision_kinds.LEAST]
         self.assertIn("was not measured", check.visits(found, "Redis 8.6.3")[0])
 
     def test_one_key_is_asked_by_two_in_turn(self):
-        kind = next(kind for kind in kinds.OURS if kind.name == kinds.CHANGED)
+        kind = next(kind for kind in decision_kinds.OURS if kind.name == decision_kinds.CHANGED)
         sent = list(peers.commands_in(b"".join(visits.in_turn(kind, 64))))
         self.assertEqual(len(sent), 64)
         self.assertEqual(len({command[1] for command in sent}), 1)
-        self.assertEqual([command[2] for command in sent[:4]], [kinds.FEW.encode(), kinds.MANY.encode()] * 2)
+        self.assertEqual([command[2] for command in sent[:4]], [decision_kinds.FEW.encode(), decision_kinds.MANY.encode()] * 2)
 
     def test_all_that_has_a_bound_for_new_keys_is_counted_too(self):
         counted = {case.name for case in instructions.CHECKED}
-        for kind in kinds.OURS:
+        for kind in decision_kinds.OURS:
             if kind.new.most:
                 self.assertIn(f"{kind.name}, new key", counted)
-        self.assertIn(kinds.TURNED, counted)
+        self.assertIn(decision_kinds.TURNED, counted)
 
 
 class Keys(unittest.TestCase):
@@ -332,23 +332,23 @@ class Leases(unittest.TestCase):
 
 class Page(unittest.TestCase):
     def setUp(self):
-        self.left = page.Left()
+        self.left = publish.Left()
 
     def test_a_place_is_filled_anew_and_the_rest_stays(self):
         text = "a\n<!-- make bench: x -->\nold\n<!-- end of x -->\nb\n"
-        once = page.placed(text, "x", "new\n")
+        once = publish.placed(text, "x", "new\n")
         self.assertEqual(once, "a\n<!-- make bench: x -->\n\nnew\n\n<!-- end of x -->\nb\n")
-        self.assertEqual(page.placed(once, "x", "new"), once)
+        self.assertEqual(publish.placed(once, "x", "new"), once)
 
     def test_a_page_without_the_place(self):
         for text in ("", "<!-- make bench: x -->\n", "<!-- end of x -->"):
-            with self.assertRaises(page.Lost):
-                page.placed(text, "x", "new")
+            with self.assertRaises(publish.Lost):
+                publish.placed(text, "x", "new")
 
     def test_pages_have_all_places(self):
-        for part in (page.IN_SHORT, "visits", "cost", "memory", "replication", "keys", "latency", "threads", "leases"):
-            page.placed(page.BENCHMARKS.read_text(), part, "")
-        page.placed(page.README.read_text(), page.IN_SHORT, "")
+        for part in (publish.IN_SHORT, "visits", "cost", "memory", "replication", "keys", "latency", "threads", "leases"):
+            publish.placed(publish.BENCHMARKS.read_text(), part, "")
+        publish.placed(publish.README.read_text(), publish.IN_SHORT, "")
 
     def test_what_strays_is_left_out_and_told(self):
         self.assertEqual(self.left.cell([1.0, 1.01, 1.02], "fine"), "1.01")
@@ -358,23 +358,23 @@ class Page(unittest.TestCase):
         self.assertIn("wild: half of its rounds lie 33% apart", self.left.out[0])
 
     def test_a_row_without_figures_is_left_out(self):
-        text = page.visits({"Redis 7.0.15": seen(OF_BUCKET=([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]))}, self.left, "c")
-        self.assertNotIn(kinds.OF_BUCKET, text)
-        self.assertIn(kinds.LEAST, text)
+        text = publish.visits({"Redis 7.0.15": seen(OF_BUCKET=([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]))}, self.left, "c")
+        self.assertNotIn(decision_kinds.OF_BUCKET, text)
+        self.assertIn(decision_kinds.LEAST, text)
         self.assertEqual(len(self.left.out), 2)
 
     def test_in_short_are_all_rows_or_nothing(self):
         both = [1.2] * 3, [1.1] * 3
         steady = seen(OF_BUCKET=both, OF_SLIDING=both, OF_THREE=both, OUR_BREAKER=both)
-        steady[cases.LUA_GCRA] = dataclasses.replace(steady[kinds.OF_BUCKET])
-        text = page.in_short({"A": steady}, self.left)
-        self.assertEqual(text.count("| 1.10 / 1.20"), len(page.ROWS))
+        steady[cases.LUA_GCRA] = dataclasses.replace(steady[decision_kinds.OF_BUCKET])
+        text = publish.in_short({"A": steady}, self.left)
+        self.assertEqual(text.count("| 1.10 / 1.20"), len(publish.ROWS))
         self.assertEqual(self.left.out, [])
         stray = steady | seen(OF_SLIDING=([1.0, 2.0, 3.0], [1.0] * 3))
-        self.assertIsNone(page.in_short({"A": steady, "B": stray}, self.left))
+        self.assertIsNone(publish.in_short({"A": steady, "B": stray}, self.left))
         self.assertIn("only 4 of its 5 rows", self.left.out[0])
-        del stray[kinds.OF_SLIDING]
-        self.assertIsNone(page.in_short({"A": stray}, self.left))
+        del stray[decision_kinds.OF_SLIDING]
+        self.assertIsNone(publish.in_short({"A": stray}, self.left))
 
     def test_cost_has_a_cell_for_each_way(self):
         def of(name, ratios):
@@ -386,7 +386,7 @@ class Page(unittest.TestCase):
             hot = {case.name: of(case.name, [1.22] * 3) for case, _ in cases.HOT}, {}
             in_use = instructions = None
 
-        text = page.costs(Measured, self.left, "c")
+        text = publish.costs(Measured, self.left, "c")
         self.assertRegex(text, r"granted +\| 1.11 +\| +\| +\| +\| 1.22 +\|")
 
     def test_no_word_of_p99_where_it_is_not_known(self):
@@ -395,9 +395,9 @@ class Page(unittest.TestCase):
             return [latency.Waits(latency.PLAIN, False, name, [one] * 6, ratios)
                     for name, ratios in ((cases.BASE.name, [1.0] * 6), (cases.AGAIN, again))]
 
-        self.assertIn("p99", page.latency(waits([1.0] * 6), self.left, "c", "s"))
+        self.assertIn("p99", publish.latency(waits([1.0] * 6), self.left, "c", "s"))
         self.assertEqual(self.left.out, [])
-        self.assertNotIn("p99", page.latency(waits([0.5, 1.5] * 3), self.left, "c", "s"))
+        self.assertNotIn("p99", publish.latency(waits([0.5, 1.5] * 3), self.left, "c", "s"))
         self.assertIn("p99", self.left.out[0])
 
 

@@ -11,7 +11,7 @@ import statistics
 
 from cases import BASE
 from cpu import Figures, Meter
-from kinds import Kind
+from decision_kinds import Kind
 from load import DEPTH, Load, decision, key, packed, pipelines
 
 from server import Client

@@ -4,7 +4,7 @@
 # where the language, or the registry of its packages, cannot be had.
 #
 #   tests/clients/install.sh python|node                  for the recipes here
-#   tests/clients/install.sh moving-python|moving-node    for tests/moving
+#   tests/clients/install.sh migration-python|migration-node    for tests/migration
 #   tests/clients/install.sh litellm                      for tests/clients/litellm
 #   tests/clients/install.sh python-package               to build src/clients/python
 #   tests/clients/install.sh node-package                 for src/clients/node
@@ -18,7 +18,7 @@ missing() { echo "$*" >&2; exit 3; }
 # For each language: what decides whether the packages are the right ones, how
 # to install them into $folder, and whether the registry answers at all.
 case ${1:-} in
-    python | moving-python | litellm)
+    python | migration-python | litellm)
         oldest=
         case $1 in
             python)
@@ -27,7 +27,7 @@ case ${1:-} in
                 oldest=$(sed -n 's/^fastapi = \["fastapi>=\([0-9.]*\),.*/fastapi==\1/p' \
                     "$here/../../src/clients/python/pyproject.toml")
                 ;;
-            moving-python) list=$here/../moving/requirements.txt ;;
+            migration-python) list=$here/../migration/requirements.txt ;;
             litellm) list=$here/litellm/requirements.txt ;;
         esac
         command -v python3 >/dev/null || missing "python3 is not installed"
@@ -65,9 +65,9 @@ case ${1:-} in
         }
         answers() { "$folder/venv/bin/pip" download --quiet --no-deps --dest "$folder/probe" hatchling; }
         ;;
-    node | moving-node)
+    node | migration-node)
         list=$here/node/package.json
-        [ "$1" = node ] || list=$here/../moving/package.json
+        [ "$1" = node ] || list=$here/../migration/package.json
         command -v node >/dev/null && command -v npm >/dev/null || missing "node and npm are not installed"
         stamp() { node --version && cat "$list"; }
         get() {
@@ -96,7 +96,7 @@ case ${1:-} in
         get() { cargo fetch --quiet --locked --manifest-path "$list/Cargo.toml"; }
         answers() { cargo info --quiet redis; }
         ;;
-    *) echo "usage: tests/clients/install.sh python|node|rust|litellm|moving-python|moving-node|python-package|node-package" >&2; exit 2 ;;
+    *) echo "usage: tests/clients/install.sh python|node|rust|litellm|migration-python|migration-node|python-package|node-package" >&2; exit 2 ;;
 esac
 
 mkdir -p "$cache"

@@ -1,7 +1,7 @@
 //! Windows from another start (`from=`), months and years, against a slow calendar.
 
+use crate::checked_limiter::{CheckedLimiter, DAY, HOUR, cases};
 use crate::models::calendar::Begins;
-use crate::world::{DAY, HOUR, World, cases};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
@@ -67,14 +67,14 @@ proptest! {
         let limit = format!("fixed:1/{}:tz={zone}", begins.text());
         let (start, end) = begins.window(&TimeZone::get(zone).unwrap(), now);
         for at in [now, start, end - 1] {
-            let reply = World::new(&limit).acquire(at, 1);
+            let reply = CheckedLimiter::new(&limit).acquire(at, 1);
             prop_assert!(reply.is_granted());
             prop_assert_eq!(at + reply.status.reset.micros().unwrap(), end, "from {} in {}", at, limit);
         }
-        let mut world = World::new(&limit);
-        world.acquire(now, 1);
-        prop_assert!(!world.acquire(end - 1, 1).is_granted());
-        prop_assert!(world.acquire(end, 1).is_granted());
+        let mut limiter = CheckedLimiter::new(&limit);
+        limiter.acquire(now, 1);
+        prop_assert!(!limiter.acquire(end - 1, 1).is_granted());
+        prop_assert!(limiter.acquire(end, 1).is_granted());
         let limits = floodgate::core::limits::Limits::parse(limit.as_bytes()).unwrap();
         let covering = limits.as_slice()[0].covering_us().unwrap();
         prop_assert!(end - start <= covering, "{} hours in {}", (end - start) / HOUR, limit);
@@ -132,7 +132,7 @@ fn a_month_that_lacks_the_day_begins_on_its_last() {
     let at = |text: &str| text.parse::<Timestamp>().unwrap().as_microsecond() as u64;
     let end = |limit: &str, now: &str| {
         let now = at(now);
-        now + World::new(limit).acquire(now, 1).status.reset.micros().unwrap()
+        now + CheckedLimiter::new(limit).acquire(now, 1).status.reset.micros().unwrap()
     };
     assert_eq!(end("fixed:5/month:from=31", "2027-02-10T00:00:00Z"), at("2027-02-28T00:00:00Z"));
     assert_eq!(end("fixed:5/month:from=31", "2027-02-28T00:00:00Z"), at("2027-03-31T00:00:00Z"));

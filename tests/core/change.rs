@@ -1,8 +1,8 @@
-//! Limits that change between calls, against one world for each identity that
+//! Limits that change between calls, against one limiter for each identity that
 //! nobody else ever touches.
 
+use crate::checked_limiter::{CheckedLimiter, cases, gap, parse};
 use crate::support::{Realigned, look_at, realign};
-use crate::world::{World, cases, gap, parse};
 use floodgate::core::limits::{
     Limits, MAX_UNLISTED, Request, State, UnlistedLimit, count_unlisted, decide, full_at, take, touch,
 };
@@ -220,7 +220,7 @@ proptest! {
             let within: u64 = grants.iter().filter(|g| g.0 + 20_000 > now).map(|g| g.1).sum();
             let late: u64 = grants.iter().filter(|g| g.0 + 20_400 > now).map(|g| g.1).sum();
             prop_assert!(key.used(0, now) >= within && key.used(0, now) <= late);
-            let cost = crate::world::cost_of(part, count);
+            let cost = crate::checked_limiter::cost_of(part, count);
             if key.acquire(now, cost) {
                 prop_assert!(within + cost <= count, "S1");
                 grants.push((now, cost));
@@ -363,9 +363,9 @@ fn unlisted_limits_are_bounded() {
 
 #[test]
 fn unlimited_keeps_nothing() {
-    let mut world = World::new("unlimited");
-    assert!(world.acquire(5, 1_000_000_000_000).is_granted());
-    assert_eq!(world.states, [State::Fresh]);
+    let mut limiter = CheckedLimiter::new("unlimited");
+    assert!(limiter.acquire(5, 1_000_000_000_000).is_granted());
+    assert_eq!(limiter.states, [State::Fresh]);
 }
 
 /// A window that opens with the first grant may have opened with the last of the units that another

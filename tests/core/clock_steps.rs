@@ -1,8 +1,8 @@
 //! C1: a clock that steps forward and back never denies for longer than one
 //! period, or the time that a bucket takes to fill.
 
+use crate::checked_limiter::{CheckedLimiter, DAY, cases, cost_of, count, parse, period_ms, start};
 use crate::support::EffectKey;
-use crate::world::{DAY, World, cases, cost_of, count, parse, period_ms, start};
 use floodgate::core::limits::{Taken, full_at};
 use floodgate::core::time::Micros;
 use floodgate::server::main_thread::StandIn;
@@ -28,27 +28,27 @@ proptest! {
             3 => (format!("fixed:{count}/{ms}ms:start=first"), period),
             _ => (format!("fixed:{count}/d:tz=Europe/Paris"), DAY + DAY / 24),
         };
-        let mut world = World::new(&text);
+        let mut limiter = CheckedLimiter::new(&text);
         let mut now = start as i64;
         for (step, near, part) in steps {
             // Steps from microseconds to three periods, in both directions.
             now = (now + if near { step } else { step * (period / 1000) as i64 }).clamp(0, 1 << 51);
             let at = now as u64;
-            let before = world.clone();
+            let before = limiter.clone();
             before.check_full(at);
-            let reply = world.acquire(at, cost_of(part, count));
-            prop_assert!(world.full_at(at) - at <= longest, "full after {}", world.full_at(at) - at);
+            let reply = limiter.acquire(at, cost_of(part, count));
+            prop_assert!(limiter.full_at(at) - at <= longest, "full after {}", limiter.full_at(at) - at);
             // Recording the step changes no answer.
             let other = before.would(at, &floodgate::core::limits::Request::of(cost_of(part, count)));
             prop_assert_eq!(reply.granted, other.granted);
             if !reply.is_granted() {
-                prop_assert_eq!(world.used(0, at), before.used(0, at));
+                prop_assert_eq!(limiter.used(0, at), before.used(0, at));
                 // A step that nobody records is over when the clock comes forward.
-                prop_assert!(world.full_at(at) <= before.full_at(at));
-                prop_assert!(!world.would(at, &floodgate::core::limits::Request::of(1)).record_clock);
+                prop_assert!(limiter.full_at(at) <= before.full_at(at));
+                prop_assert!(!limiter.would(at, &floodgate::core::limits::Request::of(1)).record_clock);
             }
-            world.check_reply(at, &floodgate::core::limits::Request::of(cost_of(part, count)), &reply);
-            world.check_full(at);
+            limiter.check_reply(at, &floodgate::core::limits::Request::of(cost_of(part, count)), &reply);
+            limiter.check_full(at);
         }
     }
 
@@ -87,11 +87,11 @@ proptest! {
     fn stepping_back_frees_nothing(count in count(), ms in period_ms(), back in 0u64..2_000, part in 0u16..=1000) {
         let period = ms * 1000;
         let now = 1_800_000_000_000_123u64;
-        let mut world = World::new(&format!("{count}/{ms}ms"));
+        let mut limiter = CheckedLimiter::new(&format!("{count}/{ms}ms"));
         let cost = cost_of(part, count);
-        world.acquire(now, cost);
+        limiter.acquire(now, cost);
         let earlier = now - period / 1000 * back;
-        prop_assert_eq!(world.used(0, earlier), cost);
-        prop_assert_eq!(world.used(0, earlier + period - 1), cost);
+        prop_assert_eq!(limiter.used(0, earlier), cost);
+        prop_assert_eq!(limiter.used(0, earlier + period - 1), cost);
     }
 }

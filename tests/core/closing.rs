@@ -1,9 +1,9 @@
 //! `block=` against a slow model: the same limit without it, and a list of all blocks
 //! that is read again from its start at every step.
 
+use crate::checked_limiter::{cases, gap, parse, refund};
 use crate::models::closing::{BlockOptions, ClosingModel};
 use crate::support::realign;
-use crate::world::{cases, gap, parse, refund};
 use floodgate::core::limits::{
     Decision, Limits, Request, State, UnlistedLimit, blocks, charge, decide, full_at, limit_quota, take,
     touch,

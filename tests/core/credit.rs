@@ -1,10 +1,10 @@
 //! A credit (`fixed:N/ever`) against a row of units that each know their owner, and a
 //! list of reservations. Nothing in the model comes back by time.
 
+use crate::checked_limiter::{CheckedLimiter, cases, parse, start};
 use crate::models::credit::{CreditModel, Listed, Reserved, credit};
 use crate::support::EffectKey;
 use crate::support::{look_at, realign};
-use crate::world::{World, cases, parse, start};
 use floodgate::core::limits::{Limits, Request, ResetAfter, State, decide, limit_quota, take, touch};
 use floodgate::core::reservations::Stage;
 use floodgate::core::retry_after::RetryAfter;
@@ -179,19 +179,19 @@ proptest! {
         start in start(),
         steps in prop::collection::vec((-3_000i64..3_000, any::<bool>(), 1u64..9), 1..24),
     ) {
-        let mut world = World::new(&credit(count));
+        let mut limiter = CheckedLimiter::new(&credit(count));
         let (mut now, mut used) = (start as i64, 0);
         for (step, near, cost) in steps {
             now = (now + if near { step } else { step * DAY as i64 }).clamp(0, 1 << 51);
             let at = now as u64;
-            let reply = world.acquire(at, cost);
+            let reply = limiter.acquire(at, cost);
             let granted = reply.is_granted();
             prop_assert_eq!(granted, used + cost <= count);
             used += if granted { cost } else { 0 };
-            prop_assert_eq!(world.used(0, at), used);
-            prop_assert!(!world.would(at, &Request::of(1)).record_clock);
-            prop_assert_eq!(world.full_at(at), if used > 0 { Micros::NEVER.0 } else { at });
-            world.check_reply(at, &Request::of(cost), &reply);
+            prop_assert_eq!(limiter.used(0, at), used);
+            prop_assert!(!limiter.would(at, &Request::of(1)).record_clock);
+            prop_assert_eq!(limiter.full_at(at), if used > 0 { Micros::NEVER.0 } else { at });
+            limiter.check_reply(at, &Request::of(cost), &reply);
         }
     }
 
@@ -283,13 +283,13 @@ fn a_credit_is_written_and_known_as_one() {
 /// now, and not anew each day until the clock comes forward again.
 #[test]
 fn a_grant_of_the_future_counts_as_one_of_today() {
-    let mut world = World::new("fixed:5/ever:name=x");
-    assert!(world.acquire(START + 400 * DAY, 5).is_granted());
-    assert!(world.would(START, &Request::of(1)).record_clock);
-    assert!(!world.acquire(START, 1).is_granted());
+    let mut limiter = CheckedLimiter::new("fixed:5/ever:name=x");
+    assert!(limiter.acquire(START + 400 * DAY, 5).is_granted());
+    assert!(limiter.would(START, &Request::of(1)).record_clock);
+    assert!(!limiter.acquire(START, 1).is_granted());
     let daily = parse("fixed:5/d:name=x");
     let used = |at: u64| {
-        let seen = look_at(world.limits.as_slice(), &world.states, &[], daily.as_slice(), Micros(at));
+        let seen = look_at(limiter.limits.as_slice(), &limiter.states, &[], daily.as_slice(), Micros(at));
         daily.as_slice()[0].rule().used(&seen[0], Micros(at))
     };
     assert_eq!((used(START), used(START + DAY), used(START + 400 * DAY)), (5, 0, 0));
@@ -298,9 +298,9 @@ fn a_grant_of_the_future_counts_as_one_of_today() {
 /// Its units never come back by themselves, so a denial for want of them closes nothing.
 #[test]
 fn want_of_a_credit_closes_nothing() {
-    let mut world = World::new("fixed:2/ever:block=15m");
-    assert!(world.acquire(START, 2).is_granted());
-    let denied = world.acquire(START + 1, 1);
+    let mut limiter = CheckedLimiter::new("fixed:2/ever:block=15m");
+    assert!(limiter.acquire(START, 2).is_granted());
+    let denied = limiter.acquire(START + 1, 1);
     assert!(denied.closes.is_empty());
     assert_eq!((denied.status.retry, denied.status.remaining), (RetryAfter::Never, Some(0)));
 }

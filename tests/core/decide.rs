@@ -1,7 +1,7 @@
 //! Several limits as one, against the single decisions of each; PARTIAL against
 //! trying every cost; keep, shadow and per=call.
 
-use crate::world::{World, cases, gap, refund};
+use crate::checked_limiter::{CheckedLimiter, cases, gap, refund};
 use floodgate::core::limits::{
     Decision, HeldPlaces, Keep, Request, State, charge, charge_all, charges, decide, full_at, limit_quota,
 };
@@ -51,10 +51,10 @@ fn request() -> impl Strategy<Value = Request> {
 }
 
 /// The decision of one limit alone, as if it were enforced.
-fn alone(world: &World, index: usize, now: u64, request: &Request) -> Decision {
-    let limit = world.limits.as_slice()[index].canonical().replace(":shadow", "");
-    let single = World::new(&limit);
-    decide(single.limits.as_slice(), &world.states[index..=index], Micros(now), request)
+fn alone(limiter: &CheckedLimiter, index: usize, now: u64, request: &Request) -> Decision {
+    let limit = limiter.limits.as_slice()[index].canonical().replace(":shadow", "");
+    let single = CheckedLimiter::new(&limit);
+    decide(single.limits.as_slice(), &limiter.states[index..=index], Micros(now), request)
 }
 
 proptest! {
@@ -67,7 +67,7 @@ proptest! {
         limit in prop::sample::select(MENU),
         requests in prop::collection::vec((gap(), request()), 1..16),
     ) {
-        let (mut alone, mut among) = (World::new(limit), World::new(&format!("{limit},unlimited")));
+        let (mut alone, mut among) = (CheckedLimiter::new(limit), CheckedLimiter::new(&format!("{limit},unlimited")));
         let mut now = 1_800_000_000_000_777u64;
         for (gap, request) in requests {
             now += gap.of(10_000);
@@ -83,16 +83,16 @@ proptest! {
         picked in menu(),
         steps in prop::collection::vec((gap(), request()), 1..12),
     ) {
-        let mut world = World::new(&text(&picked));
-        let limits = world.limits.clone();
+        let mut limiter = CheckedLimiter::new(&text(&picked));
+        let limits = limiter.limits.clone();
         let limits = limits.as_slice();
         let enforced: Vec<usize> = (0..limits.len()).filter(|&i| !limits[i].shadow()).collect();
         let mut now = 1_800_000_000_000_777;
         for (gap, request) in steps {
             now += gap.of(20_000);
-            let before = world.states.clone();
+            let before = limiter.states.clone();
             let whole = Request { partial: false, ..request };
-            let grants = |cost: u64| enforced.iter().all(|&i| alone(&world, i, now, &Request { cost, ..whole }).is_granted());
+            let grants = |cost: u64| enforced.iter().all(|&i| alone(&limiter, i, now, &Request { cost, ..whole }).is_granted());
             let expected = if request.partial {
                 (1..=request.cost).rev().find(|&cost| grants(cost)).unwrap_or(0)
             } else if grants(request.cost) { request.cost } else { 0 };
@@ -101,7 +101,7 @@ proptest! {
                 .iter()
                 .map(|&i| {
                     let asked = if expected > 0 { Request { cost: expected, ..whole } } else { request };
-                    (i, alone(&world, i, now, &asked))
+                    (i, alone(&limiter, i, now, &asked))
                 })
                 .collect();
             let infinite = |d: &Decision| d.status.remaining.unwrap_or(u64::MAX);
@@ -115,11 +115,11 @@ proptest! {
                 .map(|i| {
                     let cost = if expected > 0 { expected } else { request.cost };
                     let own = if request.partial { Request { cost, ..request } } else { request };
-                    (i, alone(&world, i, now, &own))
+                    (i, alone(&limiter, i, now, &own))
                 })
                 .collect();
 
-            let reply = world.ask(now, &request);
+            let reply = limiter.ask(now, &request);
             prop_assert_eq!(reply.granted, expected);
             prop_assert_eq!(reply.binding, binding.map(|&(i, _)| i));
             if let Some((_, said)) = binding {
@@ -141,10 +141,10 @@ proptest! {
             }
             for (i, limit) in limits.iter().enumerate() {
                 let was = limit.rule().used(&before[i], Micros(now));
-                prop_assert_eq!(world.used(i, now), was + reply.taken.units(i));
+                prop_assert_eq!(limiter.used(i, now), was + reply.taken.units(i));
             }
-            world.check_reply(now, &request, &reply);
-            world.check_full(now);
+            limiter.check_reply(now, &request, &reply);
+            limiter.check_full(now);
         }
     }
 
@@ -154,24 +154,24 @@ proptest! {
         limit in prop::sample::select(MENU),
         steps in prop::collection::vec((gap(), request()), 1..12),
     ) {
-        let mut world = World::new(limit);
+        let mut limiter = CheckedLimiter::new(limit);
         let mut now = 1_800_000_000_000_777;
         for (gap, request) in steps {
             now += gap.of(20_000);
-            world.ask(now, &request);
-            let seen = limit_quota(&world.limits.as_slice()[0], &world.states[0], Micros(now), request.cost);
-            let asked = world.would(now, &Request::of(request.cost));
+            limiter.ask(now, &request);
+            let seen = limit_quota(&limiter.limits.as_slice()[0], &limiter.states[0], Micros(now), request.cost);
+            let asked = limiter.would(now, &Request::of(request.cost));
             prop_assert_eq!(seen.limit, asked.status.limit);
             prop_assert_eq!(seen.retry, asked.status.retry);
             prop_assert_eq!(seen.retry == RetryAfter::Now, asked.is_granted());
             match seen.reset.moment(Micros(now)) {
-                Some(at) => prop_assert_eq!(at.0, world.full_at(now)),
-                None => prop_assert_eq!(world.full_at(now), if seen.used > 0 { Micros::NEVER.0 } else { now }),
+                Some(at) => prop_assert_eq!(at.0, limiter.full_at(now)),
+                None => prop_assert_eq!(limiter.full_at(now), if seen.used > 0 { Micros::NEVER.0 } else { now }),
             }
             if let Some(remaining) = seen.remaining {
-                if !world.limits.as_slice()[0].per_call() {
-                    prop_assert!(remaining == 0 || world.would(now, &Request::of(remaining)).is_granted());
-                    prop_assert!(!world.would(now, &Request::of(remaining + 1)).is_granted());
+                if !limiter.limits.as_slice()[0].per_call() {
+                    prop_assert!(remaining == 0 || limiter.would(now, &Request::of(remaining)).is_granted());
+                    prop_assert!(!limiter.would(now, &Request::of(remaining + 1)).is_granted());
                 }
                 prop_assert!(seen.used <= seen.limit.unwrap());
             }
@@ -185,29 +185,29 @@ proptest! {
         picked in menu(),
         steps in prop::collection::vec((gap(), 1u64..40, prop::bool::ANY), 1..16),
     ) {
-        let mut world = World::new(&text(&picked));
-        let limits = world.limits.clone();
+        let mut limiter = CheckedLimiter::new(&text(&picked));
+        let limits = limiter.limits.clone();
         let limits = limits.as_slice();
         let mut now = 1_800_000_000_000_777;
         for (gap, units, asks) in steps {
             now += gap.of(20_000);
             if asks {
-                world.acquire(now, units);
+                limiter.acquire(now, units);
                 continue;
             }
-            let before: Vec<u64> = (0..limits.len()).map(|i| world.used(i, now)).collect();
-            let charged = charges(limits, &world.states, Micros(now), units);
-            charge_all(limits, &mut world.states, Micros(now), &charged);
-            world.replica = world.states.clone();
+            let before: Vec<u64> = (0..limits.len()).map(|i| limiter.used(i, now)).collect();
+            let charged = charges(limits, &limiter.states, Micros(now), units);
+            charge_all(limits, &mut limiter.states, Micros(now), &charged);
+            limiter.replica = limiter.states.clone();
             for (i, limit) in limits.iter().enumerate() {
                 let wanted = if limit.per_call() { 1 } else { units };
                 let owed = limit.capacity().map_or(0, |all| (before[i] + wanted).min(2 * all).max(before[i]));
-                prop_assert_eq!(world.used(i, now), owed);
+                prop_assert_eq!(limiter.used(i, now), owed);
             }
             let one = Request::of(1);
-            let reply = world.ask(now, &one);
-            world.check_reply(now, &one, &reply);
-            world.check_full(now);
+            let reply = limiter.ask(now, &one);
+            limiter.check_reply(now, &one, &reply);
+            limiter.check_full(now);
         }
     }
 
@@ -217,55 +217,55 @@ proptest! {
         limit in prop::sample::select(vec!["5/10ms", "64/10ms", "100/s", "bucket:7/10ms", "bucket:3/s:burst=9", "fixed:6/20ms"]),
         steps in prop::collection::vec((gap(), 0u64..300, prop::bool::ANY), 1..24),
     ) {
-        let mut world = World::new(limit);
-        let limits = world.limits.clone();
+        let mut limiter = CheckedLimiter::new(limit);
+        let limits = limiter.limits.clone();
         let limits = limits.as_slice();
         let capacity = limits[0].capacity().unwrap();
         let mut now = 1_800_000_000_000_777;
         for (gap, units, back) in steps {
             now += gap.of(10_000);
-            let used = world.used(0, now);
+            let used = limiter.used(0, now);
             if back {
-                let given = refund(limits, &mut world.states, Micros(now), units);
+                let given = refund(limits, &mut limiter.states, Micros(now), units);
                 prop_assert_eq!(given, units.min(used));
-                prop_assert_eq!(world.used(0, now), used.saturating_sub(units));
+                prop_assert_eq!(limiter.used(0, now), used.saturating_sub(units));
             } else {
-                let charged = charge(&limits[0], &mut world.states[0], Micros(now), units);
+                let charged = charge(&limits[0], &mut limiter.states[0], Micros(now), units);
                 let owed = (used + units).min(capacity * 2);
-                prop_assert_eq!(world.used(0, now), owed);
+                prop_assert_eq!(limiter.used(0, now), owed);
                 // The last unit may fit in part, where one of a bucket has come back in part.
                 let in_part = limit.starts_with("bucket") && charged == units.min(owed - used + 1);
                 prop_assert!(charged == owed - used || in_part, "{}", charged);
             }
-            world.replica = world.states.clone();
-            prop_assert_eq!(world.would(now, &Request::of(1)).is_granted(), world.used(0, now) < capacity);
+            limiter.replica = limiter.states.clone();
+            prop_assert_eq!(limiter.would(now, &Request::of(1)).is_granted(), limiter.used(0, now) < capacity);
             let request = Request::of(1 + units % capacity);
-            let reply = world.ask(now, &request);
-            world.check_reply(now, &request, &reply);
-            world.check_full(now);
+            let reply = limiter.ask(now, &request);
+            limiter.check_reply(now, &request, &reply);
+            limiter.check_full(now);
         }
     }
 }
 
 #[test]
 fn keep_is_for_critical_requests() {
-    let mut world = World::new("10/m:keep=20%");
+    let mut limiter = CheckedLimiter::new("10/m:keep=20%");
     let now = 1_800_000_000_000_000;
-    let reply = world.acquire(now, 9);
+    let reply = limiter.acquire(now, 9);
     assert_eq!((reply.granted, reply.status.retry), (0, RetryAfter::Never));
-    assert_eq!(world.acquire(now, 8).status.remaining, Some(0));
-    assert!(!world.acquire(now, 1).is_granted());
+    assert_eq!(limiter.acquire(now, 8).status.remaining, Some(0));
+    assert!(!limiter.acquire(now, 1).is_granted());
     let critical = Request { critical: true, ..Request::of(1) };
-    assert_eq!(world.ask(now, &critical).status.remaining, Some(1));
-    assert_eq!(world.ask(now, &critical).status.remaining, Some(0));
-    assert!(!world.ask(now, &critical).is_granted());
+    assert_eq!(limiter.ask(now, &critical).status.remaining, Some(1));
+    assert_eq!(limiter.ask(now, &critical).status.remaining, Some(0));
+    assert!(!limiter.ask(now, &critical).is_granted());
     // What is kept is rounded down to whole units: here none.
     for limits in
         ["1/m:keep=0.01%", "1/m:keep=99.99%", "1/s:keep=10%", "bucket:5/s:keep=1%", "fixed:9/s:keep=11%"]
     {
-        let mut world = World::new(limits);
-        let capacity = world.limits.as_slice()[0].capacity().unwrap();
-        assert_eq!(world.acquire(now, capacity).granted, capacity, "{limits}");
+        let mut limiter = CheckedLimiter::new(limits);
+        let capacity = limiter.limits.as_slice()[0].capacity().unwrap();
+        assert_eq!(limiter.acquire(now, capacity).granted, capacity, "{limits}");
     }
 }
 
@@ -285,23 +285,23 @@ fn keep_is_rounded_down_to_whole_units() {
 
 #[test]
 fn tokens_and_calls_together() {
-    let mut world = World::new("90000/m,60/m:per=call");
+    let mut limiter = CheckedLimiter::new("90000/m,60/m:per=call");
     let now = 1_800_000_000_000_000;
-    let reply = world.acquire(now, 1500);
+    let reply = limiter.acquire(now, 1500);
     assert_eq!((reply.granted, reply.binding, reply.status.remaining), (1500, Some(1), Some(59)));
     for _ in 0..59 {
-        assert!(world.acquire(now, 1).is_granted());
+        assert!(limiter.acquire(now, 1).is_granted());
     }
-    let reply = world.acquire(now, 1);
+    let reply = limiter.acquire(now, 1);
     assert_eq!((reply.granted, reply.binding, reply.status.limit), (0, Some(1), Some(60)));
 }
 
 #[test]
 fn only_shadows_reply_as_unlimited() {
-    let mut world = World::new("1/m:shadow");
+    let mut limiter = CheckedLimiter::new("1/m:shadow");
     let now = 1_800_000_000_000_000;
     for expected in [false, true, true] {
-        let reply = world.acquire(now, 1);
+        let reply = limiter.acquire(now, 1);
         assert_eq!((reply.granted, reply.binding), (1, None));
         assert_eq!((reply.status.limit, reply.status.remaining), (None, None));
         assert_eq!(reply.shadow_denied.contains(0), expected);
@@ -310,29 +310,30 @@ fn only_shadows_reply_as_unlimited() {
 
 #[test]
 fn the_slowest_times_are_never_never() {
-    let mut world = World::new("bucket:1/366d:burst=1000000000000");
+    let mut limiter = CheckedLimiter::new("bucket:1/366d:burst=1000000000000");
     let now = 1_800_000_000_000_000;
-    assert!(world.acquire(now, 1_000_000_000_000).is_granted());
-    assert!(matches!(world.acquire(now, 1_000_000_000_000).status.retry, RetryAfter::After(_)));
+    assert!(limiter.acquire(now, 1_000_000_000_000).is_granted());
+    assert!(matches!(limiter.acquire(now, 1_000_000_000_000).status.retry, RetryAfter::After(_)));
 }
 
 #[test]
 fn concurrent_counts_what_is_held() {
-    let mut world = World::new("concurrent:2");
-    assert!(world.limits.has_concurrent());
+    let mut limiter = CheckedLimiter::new("concurrent:2");
+    assert!(limiter.limits.has_concurrent());
     let now = 1_800_000_000_000_000;
     // Two are held, until 5 and 9 ms from now; one taken now would be until 7 ms.
     let ends = |ms: u64| Micros(now + ms * 1000);
-    world.states = vec![State::Concurrent(HeldPlaces::new(2, ends(9), ends(7), [Some((1, ends(5))), None]))];
-    let denied = decide(world.limits.as_slice(), &world.states, Micros(now), &Request::of(1));
+    limiter.states =
+        vec![State::Concurrent(HeldPlaces::new(2, ends(9), ends(7), [Some((1, ends(5))), None]))];
+    let denied = decide(limiter.limits.as_slice(), &limiter.states, Micros(now), &Request::of(1));
     assert!(!denied.is_granted());
     assert_eq!(denied.status.retry, RetryAfter::After(5000));
     assert_eq!(denied.status.remaining, Some(0));
-    assert_eq!(full_at(world.limits.as_slice(), &world.states, Micros(now)), ends(9));
+    assert_eq!(full_at(limiter.limits.as_slice(), &limiter.states, Micros(now)), ends(9));
     // Only settling a reservation frees its place.
-    assert_eq!(refund(world.limits.as_slice(), &mut world.states, Micros(now), 5), 0);
-    assert_eq!(world.used(0, now), 2);
-    world.states = vec![State::Concurrent(HeldPlaces::new(1, ends(9), ends(7), [None, None]))];
-    let granted = decide(world.limits.as_slice(), &world.states, Micros(now), &Request::of(1));
+    assert_eq!(refund(limiter.limits.as_slice(), &mut limiter.states, Micros(now), 5), 0);
+    assert_eq!(limiter.used(0, now), 2);
+    limiter.states = vec![State::Concurrent(HeldPlaces::new(1, ends(9), ends(7), [None, None]))];
+    let granted = decide(limiter.limits.as_slice(), &limiter.states, Micros(now), &Request::of(1));
     assert!(granted.is_granted());
 }

@@ -1,6 +1,6 @@
 //! States as bytes: lossless, and nothing forged gets in or panics.
 
-use crate::world::{World, cases, cost_of, count, gap, parse, period_ms, refund};
+use crate::checked_limiter::{CheckedLimiter, cases, cost_of, count, gap, parse, period_ms, refund};
 use floodgate::core::limits::{Limit, Limits, Request, State, charge, decide, full_at, limit_quota, take};
 use floodgate::core::time::Micros;
 use floodgate::core::wire::{Reader, put_u64};
@@ -146,12 +146,12 @@ proptest! {
 
 #[test]
 fn another_algorithms_state_is_refused() {
-    let mut world = World::new("5/s");
-    world.acquire(1_800_000_000_000_000, 1);
-    let bytes = written(&world.states[0]);
-    let bucket = crate::world::parse("bucket:5/s");
+    let mut limiter = CheckedLimiter::new("5/s");
+    limiter.acquire(1_800_000_000_000_000, 1);
+    let bytes = written(&limiter.states[0]);
+    let bucket = crate::checked_limiter::parse("bucket:5/s");
     assert!(read(&bytes, &bucket.as_slice()[0]).is_none());
-    let shorter = crate::world::parse("unlimited");
+    let shorter = crate::checked_limiter::parse("unlimited");
     assert!(read(&bytes, &shorter.as_slice()[0]).is_none());
 }
 
@@ -194,7 +194,7 @@ fn nonsense_is_refused() {
     assert!(!valid("fixed:5/s", 3, &[1000, 0, 5]), "empty window");
     assert!(!valid("fixed:5/s", 3, &[1000, 5, 0]), "nothing used");
     assert!(!valid("fixed:5/s", 3, &[far + 1, 5, 1]), "too late");
-    assert!(valid("fixed:5/month", 3, &[1000, 31 * crate::world::DAY, 5]));
+    assert!(valid("fixed:5/month", 3, &[1000, 31 * crate::checked_limiter::DAY, 5]));
     // Concurrent: what is held stands with the reservations, never here.
     assert!(!valid("concurrent:5", 4, &[6]));
     assert!(!valid("concurrent:5", 4, &[]));

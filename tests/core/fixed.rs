@@ -1,7 +1,7 @@
 //! Fixed windows against a map from the name of a window to what is used in it.
 
+use crate::checked_limiter::{CheckedLimiter, DAY, HOUR, cases, cost_of, gap, start, steps};
 use crate::models::calendar::WindowName;
-use crate::world::{DAY, HOUR, World, cases, cost_of, gap, start, steps};
 use floodgate::core::limits::Request;
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -64,7 +64,7 @@ proptest! {
         let zoned = !matches!(naming, WindowName::Every(_));
         let zone = if zoned { zone } else { "UTC" };
         let tz = if zoned { format!(":tz={zone}") } else { String::new() };
-        let mut world = World::new(&format!("fixed:{count}/{period}{tz}"));
+        let mut limiter = CheckedLimiter::new(&format!("fixed:{count}/{period}{tz}"));
         let mut used: HashMap<i64, u64> = HashMap::new();
         let mut now = start;
         for (gap, part) in steps {
@@ -72,7 +72,7 @@ proptest! {
             let cost = cost_of(part, count);
             let window = naming.at(zone, now);
             let spent = used.entry(window).or_default();
-            let reply = world.acquire(now, cost);
+            let reply = limiter.acquire(now, cost);
             prop_assert_eq!(reply.is_granted(), *spent + cost <= count);
             if reply.is_granted() {
                 *spent += cost;
@@ -84,8 +84,8 @@ proptest! {
                 prop_assert_ne!(naming.at(zone, end), window);
                 prop_assert_eq!(naming.at(zone, end - 1), window);
             }
-            world.check_reply(now, &Request::of(cost), &reply);
-            world.check_full(now);
+            limiter.check_reply(now, &Request::of(cost), &reply);
+            limiter.check_full(now);
         }
     }
 
@@ -96,7 +96,7 @@ proptest! {
         start in start(),
         steps in steps(24),
     ) {
-        let mut world = World::new(&format!("fixed:{count}/{ms}ms:start=first"));
+        let mut limiter = CheckedLimiter::new(&format!("fixed:{count}/{ms}ms:start=first"));
         let period = ms * 1000;
         let mut window: Option<(u64, u64)> = None;
         let mut now = start;
@@ -105,7 +105,7 @@ proptest! {
             let cost = cost_of(part, count);
             window = window.filter(|&(opened, _)| now < opened + period);
             let spent = window.map_or(0, |(_, spent)| spent);
-            let reply = world.acquire(now, cost);
+            let reply = limiter.acquire(now, cost);
             prop_assert_eq!(reply.is_granted(), spent + cost <= count);
             if reply.is_granted() {
                 window = Some((window.map_or(now, |(opened, _)| opened), spent + cost));
@@ -113,8 +113,8 @@ proptest! {
             let (opened, spent) = window.unwrap();
             prop_assert_eq!(reply.status.remaining, Some(count - spent));
             prop_assert_eq!(reply.status.reset.micros().unwrap(), opened + period - now);
-            world.check_reply(now, &Request::of(cost), &reply);
-            world.check_full(now);
+            limiter.check_reply(now, &Request::of(cost), &reply);
+            limiter.check_full(now);
         }
     }
 
@@ -128,16 +128,16 @@ proptest! {
         // Newfoundland, 2010-11-07 00:01, back to 23:01 of the day before.
         let change = "2010-11-07T02:31:00Z".parse::<Timestamp>().unwrap().as_microsecond() as u64;
         let mut now = change - DAY + off;
-        let mut world = World::new("fixed:3/d:tz=America/St_Johns");
+        let mut limiter = CheckedLimiter::new("fixed:3/d:tz=America/St_Johns");
         for gap in gaps {
             now += gap.of(HOUR);
-            let reply = world.acquire(now, 1);
+            let reply = limiter.acquire(now, 1);
             // Midnights: in summer time until the first of the 7th, then in winter time.
             let midnight = change - 60_000_000;
             let ends = [midnight - DAY, midnight, midnight + DAY + HOUR, midnight + 2 * DAY + HOUR];
             let end = ends.into_iter().find(|&end| end > now).unwrap_or(now + reply.status.reset.micros().unwrap());
             prop_assert_eq!(now + reply.status.reset.micros().unwrap(), end);
-            world.check_reply(now, &Request::of(1), &reply);
+            limiter.check_reply(now, &Request::of(1), &reply);
         }
     }
 }
@@ -147,7 +147,7 @@ proptest! {
 fn weeks_start_on_monday() {
     let at = |text: &str| text.parse::<Timestamp>().unwrap().as_microsecond() as u64;
     let end = |limit: &str, now: u64| {
-        let reply = World::new(limit).acquire(now, 1);
+        let reply = CheckedLimiter::new(limit).acquire(now, 1);
         now + reply.status.reset.micros().unwrap()
     };
     let friday = at("2026-11-20T15:00:00Z");

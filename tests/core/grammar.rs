@@ -1,6 +1,6 @@
 //! The grammar: what is accepted, the shortest form, a reason for each refusal.
 
-use crate::world::{cases, parse};
+use crate::checked_limiter::{cases, parse};
 use floodgate::core::limits::{Expression, Limit, Limits, LimitsError, Term};
 use proptest::prelude::*;
 use std::collections::HashSet;
@@ -256,7 +256,7 @@ fn identity_and_names() {
     assert_eq!(label("fixed:5/d:tz=Europe/Paris:name=Day"), "Day");
     let limits = parse("fixed:5/month,concurrent:3,unlimited,bucket:5/s:burst=7");
     let periods: Vec<Option<u64>> = limits.as_slice().iter().map(Limit::period_us).collect();
-    assert_eq!(periods, [Some(31 * crate::world::DAY), None, None, Some(1_000_000)]);
+    assert_eq!(periods, [Some(31 * crate::checked_limiter::DAY), None, None, Some(1_000_000)]);
     let capacities: Vec<Option<u64>> = limits.as_slice().iter().map(Limit::capacity).collect();
     assert_eq!(capacities, [Some(5), Some(3), None, Some(7)]);
     assert!(limits.has_concurrent() && !limits.has_throttle());

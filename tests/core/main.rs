@@ -34,6 +34,7 @@ mod prefix;
 mod reservations;
 mod sliding;
 // With its own tests, which look inside it.
+mod checked_limiter;
 mod slower;
 #[allow(dead_code, reason = "the tests of a part")]
 #[path = "../../src/core/reservations/summed/mod.rs"]
@@ -42,5 +43,4 @@ mod throttle;
 mod units;
 mod usage;
 mod wait_queue;
-mod world;
 mod zero;

@@ -1,8 +1,8 @@
 //! Whose units are whose, against rows of units that each know their owner.
 
+use crate::checked_limiter::parse;
 use crate::models::ownership::{Algorithm, PERIOD, UnitRow, even};
 use crate::support::EffectKey;
-use crate::world::parse;
 use floodgate::core::limits::{Request, decide};
 use floodgate::core::reservations::Stage;
 use floodgate::core::time::Micros;
@@ -108,7 +108,7 @@ fn history(algorithm: Algorithm, ops: &[Op]) {
 }
 
 proptest! {
-    #![proptest_config(crate::world::cases())]
+    #![proptest_config(crate::checked_limiter::cases())]
 
     #[test]
     fn sliding_gives_back_what_the_row_gives_back(ops in ops()) {
@@ -171,7 +171,7 @@ fn odd() -> impl Strategy<Value = Vec<(Odd, u64)>> {
 }
 
 proptest! {
-    #![proptest_config(crate::world::cases())]
+    #![proptest_config(crate::checked_limiter::cases())]
 
     /// Whatever limits come and go under a name: with reservations among them that
     /// give everything back, no more is possible for the others than without.

@@ -131,14 +131,14 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-struct World {
+struct CheckedLimiter {
     masters: Vec<Master>,
     /// Who gets what; and who is answered.
     network: Vec<(usize, usize, Vec<u8>)>,
     log: Vec<PolicyEntry>,
 }
 
-impl World {
+impl CheckedLimiter {
     fn new(masters: usize) -> Self {
         let master = |node| Master {
             id: id(node),
@@ -241,30 +241,30 @@ proptest! {
         masters in 2..5usize,
         steps in prop::collection::vec(step(), 1..40),
     ) {
-        let mut world = World::new(masters);
+        let mut limiter = CheckedLimiter::new(masters);
         for step in steps {
-            world.run(step);
+            limiter.run(step);
         }
         // What is still under way arrives whenever it likes: half before, half after.
-        let late = world.network.split_off(world.network.len() / 2);
-        world.meet();
-        world.network = late;
-        while !world.network.is_empty() {
-            world.deliver(0);
+        let late = limiter.network.split_off(limiter.network.len() / 2);
+        limiter.meet();
+        limiter.network = late;
+        while !limiter.network.is_empty() {
+            limiter.deliver(0);
         }
-        let last = last_of_each(&world.log);
-        for master in &world.masters {
-            assert_same(&master.table, &world.masters[0].table);
+        let last = last_of_each(&limiter.log);
+        for master in &limiter.masters {
+            assert_same(&master.table, &limiter.masters[0].table);
             prop_assert!(all_entries(&master.table).iter().eq(last.values()));
             for prefix in PREFIXES {
                 prop_assert_eq!(master.table.owner_of(prefix.as_bytes()).cloned(), owner(&last, prefix));
             }
         }
         // They know all: nobody has anything to tell.
-        for master in &world.masters {
+        for master in &limiter.masters {
             for question in message::queries(&master.table) {
                 let PolicyMessage::Query(known) = message::read(&question).unwrap() else { panic!() };
-                let table = &world.masters[0].table;
+                let table = &limiter.masters[0].table;
                 prop_assert!(table.lacking(known.after.as_ref(), known.until.as_ref(), &known.outlines).is_empty());
             }
         }
@@ -287,35 +287,35 @@ fn of_two_changes_with_one_version_the_same_wins_everywhere() {
             assert_eq!(one.is_later_than(other), !other.is_later_than(one) && a != b);
         }
     }
-    let mut world = World::new(3);
-    for (master, entry) in world.masters.iter_mut().zip(&all) {
+    let mut limiter = CheckedLimiter::new(3);
+    for (master, entry) in limiter.masters.iter_mut().zip(&all) {
         master.apply(vec![entry.clone()]);
     }
-    world.meet();
-    for master in &world.masters {
-        assert_same(&master.table, &world.masters[0].table);
+    limiter.meet();
+    for master in &limiter.masters {
+        assert_same(&master.table, &limiter.masters[0].table);
     }
 }
 
 #[test]
 fn the_last_thousand_deleted_names_are_remembered() {
-    let mut world = World::new(2);
+    let mut limiter = CheckedLimiter::new(2);
     let names: Vec<String> = (0..MOST_DELETED + 5).map(|n| format!("n{n:04}")).collect();
     let policies = names.iter().map(|name| policy(name, 1, Some(name))).collect();
-    let entries = world.masters[0].table.to_set(policies, world.by(0));
-    world.masters[0].apply(entries);
-    world.meet();
-    assert_eq!(world.masters[1].table.len(), names.len());
+    let entries = limiter.masters[0].table.to_set(policies, limiter.by(0));
+    limiter.masters[0].apply(entries);
+    limiter.meet();
+    assert_eq!(limiter.masters[1].table.len(), names.len());
     for name in &names {
-        world.masters[0].of_names.clear();
-        let entry = world.masters[0].table.to_delete(label(name), world.by(0));
-        world.masters[0].apply(vec![entry]);
+        limiter.masters[0].of_names.clear();
+        let entry = limiter.masters[0].table.to_delete(label(name), limiter.by(0));
+        limiter.masters[0].apply(vec![entry]);
     }
-    assert_eq!(world.masters[0].table.deleted(), MOST_DELETED);
-    world.masters[0].restart();
-    world.meet();
-    for master in &world.masters {
-        assert_same(&master.table, &world.masters[0].table);
+    assert_eq!(limiter.masters[0].table.deleted(), MOST_DELETED);
+    limiter.masters[0].restart();
+    limiter.meet();
+    for master in &limiter.masters {
+        assert_same(&master.table, &limiter.masters[0].table);
         // Those that were forgotten came back, for nobody can know better.
         assert_eq!((master.table.len(), master.table.deleted()), (5, MOST_DELETED));
     }
@@ -323,25 +323,25 @@ fn the_last_thousand_deleted_names_are_remembered() {
 
 #[test]
 fn ten_thousand_policies_go_over_in_messages_of_64_kib() {
-    let mut world = World::new(2);
+    let mut limiter = CheckedLimiter::new(2);
     let name = |n: usize| format!("{}{n:05}", "long-name.".repeat(5));
     let policies = (0..10_000).map(|n| policy(&name(n), 7, Some(&name(n)))).collect();
-    let entries = world.masters[0].table.to_set(policies, world.by(0));
-    world.masters[0].apply(entries);
-    let messages = message::entry_messages(&all_entries(&world.masters[0].table));
+    let entries = limiter.masters[0].table.to_set(policies, limiter.by(0));
+    limiter.masters[0].apply(entries);
+    let messages = message::entry_messages(&all_entries(&limiter.masters[0].table));
     assert!(messages.len() > 10);
     assert!(messages.iter().all(|message| message.len() <= message::LONGEST_MESSAGE));
-    world.meet();
-    assert_same(&world.masters[0].table, &world.masters[1].table);
+    limiter.meet();
+    assert_same(&limiter.masters[0].table, &limiter.masters[1].table);
     // Now they ask in many parts, and only what one lacks is told.
-    let gone = world.masters[1].table.to_delete(label(&name(4321)), world.by(1));
-    world.masters[1].apply(vec![gone]);
-    let questions = message::queries(&world.masters[0].table);
+    let gone = limiter.masters[1].table.to_delete(label(&name(4321)), limiter.by(1));
+    limiter.masters[1].apply(vec![gone]);
+    let questions = message::queries(&limiter.masters[0].table);
     assert!(questions.len() > 10);
-    let answers: Vec<Vec<u8>> = questions.iter().flat_map(|bytes| world.masters[1].hear(bytes)).collect();
+    let answers: Vec<Vec<u8>> = questions.iter().flat_map(|bytes| limiter.masters[1].hear(bytes)).collect();
     let [answer] = &answers[..] else { panic!("{} answers", answers.len()) };
-    world.masters[0].hear(answer);
-    assert_same(&world.masters[0].table, &world.masters[1].table);
+    limiter.masters[0].hear(answer);
+    assert_same(&limiter.masters[0].table, &limiter.masters[1].table);
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Random histories of reservations against a model that keeps every grant and
 //! every reservation as it was given, and counts again at each step.
 
+use crate::checked_limiter::parse;
 use crate::models::reservations::{
     NARROW, PERIOD, ReservationBounds, ReservationsModel, StandingReservation, WIDE,
 };
 use crate::support::EffectKey;
-use crate::world::parse;
 use floodgate::core::limits::{Request, decide};
 use floodgate::core::reservations::{Book, Stage};
 use floodgate::core::time::Micros;
@@ -138,7 +138,7 @@ fn history(bounds: &'static ReservationBounds, ops: &[Op]) -> Crossings {
 }
 
 proptest! {
-    #![proptest_config(crate::world::cases())]
+    #![proptest_config(crate::checked_limiter::cases())]
 
     #[test]
     fn usage_places_and_stages_are_those_of_the_model(ops in ops(8, 12, 4, true)) {

@@ -1,7 +1,7 @@
 //! Sliding limits against the plain list of all grants.
 
+use crate::checked_limiter::{CheckedLimiter, cases, cost_of, count, period_ms, refund, start, steps};
 use crate::models::grants::GrantLog;
-use crate::world::{World, cases, cost_of, count, period_ms, refund, start, steps};
 use floodgate::core::limits::{Request, State, charge, touch};
 use floodgate::core::time::Micros;
 use floodgate::core::wire::Reader;
@@ -13,7 +13,7 @@ proptest! {
     /// S1, S2, S3, D4 and the reply, decision by decision.
     #[test]
     fn keeps_its_promises(count in count(), ms in period_ms(), start in start(), steps in steps(48)) {
-        let mut world = World::new(&format!("{count}/{ms}ms"));
+        let mut limiter = CheckedLimiter::new(&format!("{count}/{ms}ms"));
         let period = ms * 1000;
         let mut grants = GrantLog::default();
         let mut now = start;
@@ -21,7 +21,7 @@ proptest! {
             now += gap.of(period);
             let cost = cost_of(part, count);
             let request = Request::of(cost);
-            let reply = world.acquire(now, cost);
+            let reply = limiter.acquire(now, cost);
             let in_period = grants.younger(now, period);
             if reply.is_granted() {
                 prop_assert!(in_period + cost <= count, "S1");
@@ -31,10 +31,10 @@ proptest! {
                 prop_assert!(count > 64 || in_period + cost > count, "S3");
             }
             if count <= 64 {
-                prop_assert_eq!(world.used(0, now), grants.younger(now, period), "S3");
+                prop_assert_eq!(limiter.used(0, now), grants.younger(now, period), "S3");
             }
-            world.check_reply(now, &request, &reply);
-            world.check_full(now);
+            limiter.check_reply(now, &request, &reply);
+            limiter.check_full(now);
         }
         // Every half-open interval that starts at a grant, after the fact.
         for grant in grants.iter() {
@@ -50,8 +50,8 @@ proptest! {
         start in start(),
         parts in prop::collection::vec(1u64..40, 1..260),
     ) {
-        let world = World::new(&format!("{count}/{ms}ms"));
-        let limit = &world.limits.as_slice()[0];
+        let limiter = CheckedLimiter::new(&format!("{count}/{ms}ms"));
+        let limit = &limiter.limits.as_slice()[0];
         let period = ms * 1000;
         let mut state = State::Fresh;
         let mut grants = GrantLog::default();
@@ -75,22 +75,22 @@ proptest! {
         steps in steps(24),
         backs in prop::collection::vec(0u64..5, 24),
     ) {
-        let mut world = World::new(&format!("{count}/{ms}ms"));
+        let mut limiter = CheckedLimiter::new(&format!("{count}/{ms}ms"));
         let period = ms * 1000;
         let mut grants = GrantLog::default();
         let mut now = start;
         for ((gap, part), back) in steps.into_iter().zip(backs) {
             now += gap.of(period);
             let cost = cost_of(part, count);
-            if world.acquire(now, cost).is_granted() {
+            if limiter.acquire(now, cost).is_granted() {
                 grants.take(now, cost);
             }
             let expected = grants.give_back(now, period, back);
-            let limits = world.limits.clone();
-            prop_assert_eq!(refund(limits.as_slice(), &mut world.states, Micros(now), back), expected);
-            refund(limits.as_slice(), &mut world.replica, Micros(now), back);
-            prop_assert_eq!(world.used(0, now), grants.younger(now, period));
-            world.check_full(now);
+            let limits = limiter.limits.clone();
+            prop_assert_eq!(refund(limits.as_slice(), &mut limiter.states, Micros(now), back), expected);
+            refund(limits.as_slice(), &mut limiter.replica, Micros(now), back);
+            prop_assert_eq!(limiter.used(0, now), grants.younger(now, period));
+            limiter.check_full(now);
         }
     }
 }
@@ -99,17 +99,17 @@ proptest! {
 #[test]
 fn never_more_than_64_slots() {
     for text in ["64/m", "65/m", "1000000/m", "1000000000000/366d", "63/ms"] {
-        let mut world = World::new(text);
-        let period = world.limits.as_slice()[0].period_us().unwrap();
+        let mut limiter = CheckedLimiter::new(text);
+        let period = limiter.limits.as_slice()[0].period_us().unwrap();
         let mut most = 0;
         for step in 0..1000 {
-            world.acquire(1_800_000_000_000_000 + step * (period / 211 + 1), 1);
-            most = most.max(world.states[0].heap_bytes());
+            limiter.acquire(1_800_000_000_000_000 + step * (period / 211 + 1), 1);
+            most = most.max(limiter.states[0].heap_bytes());
         }
         assert!(most <= 64 * 8, "{text}: {most} bytes");
-        touch(world.limits.as_slice(), &mut world.states, Micros(1 << 51));
-        assert_eq!(world.states[0].heap_bytes(), 0);
-        assert_eq!(world.states[0], State::Fresh);
+        touch(limiter.limits.as_slice(), &mut limiter.states, Micros(1 << 51));
+        assert_eq!(limiter.states[0].heap_bytes(), 0);
+        assert_eq!(limiter.states[0], State::Fresh);
     }
 }
 
@@ -117,25 +117,25 @@ fn never_more_than_64_slots() {
 /// frees none early.
 #[test]
 fn debt_fits_into_64_slots() {
-    let mut world = World::new("64/s");
-    let limits = world.limits.clone();
+    let mut limiter = CheckedLimiter::new("64/s");
+    let limits = limiter.limits.clone();
     let limit = &limits.as_slice()[0];
     let begin = 1_800_000_000_000_000;
     for step in 0..64 {
-        assert!(world.acquire(begin + step, 1).is_granted());
+        assert!(limiter.acquire(begin + step, 1).is_granted());
     }
     for step in 64..200 {
-        let charged = charge(limit, &mut world.states[0], Micros(begin + step), 1);
+        let charged = charge(limit, &mut limiter.states[0], Micros(begin + step), 1);
         assert_eq!(charged, u64::from(step < 128));
-        assert_eq!(world.used(0, begin + step), (step + 1).min(128));
-        assert!(world.states[0].heap_bytes() <= 64 * 8);
+        assert_eq!(limiter.used(0, begin + step), (step + 1).min(128));
+        assert!(limiter.states[0].heap_bytes() <= 64 * 8);
         let mut bytes = Vec::new();
-        world.states[0].write(&mut bytes);
+        limiter.states[0].write(&mut bytes);
         let again = State::read(&mut Reader::new(&bytes), limit.rule());
-        assert_eq!(again.as_ref(), Ok(&world.states[0]));
+        assert_eq!(again.as_ref(), Ok(&limiter.states[0]));
     }
     for step in 0..128 {
-        assert!(world.used(0, begin + step + 1_000_000 - 1) >= 128 - step);
+        assert!(limiter.used(0, begin + step + 1_000_000 - 1) >= 128 - step);
     }
-    assert_eq!(world.used(0, begin + 127 + 1_000_000), 0);
+    assert_eq!(limiter.used(0, begin + 127 + 1_000_000), 0);
 }

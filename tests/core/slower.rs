@@ -1,8 +1,8 @@
 //! Reservations on a limit that becomes slower, faster or a credit: what is remembered of them, against
 //! a plain list of grants.
 
+use crate::checked_limiter::parse;
 use crate::support::EffectKey;
-use crate::world::parse;
 use floodgate::server::main_thread::StandIn;
 use proptest::prelude::*;
 
@@ -104,7 +104,7 @@ fn history(versions: &[&str; 4], steps: &[Step]) {
 }
 
 proptest! {
-    #![proptest_config(crate::world::cases())]
+    #![proptest_config(crate::checked_limiter::cases())]
 
     /// A reservation is remembered while units of it are in use, whatever became of its limit.
     #[test]

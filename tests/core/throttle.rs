@@ -1,7 +1,7 @@
 //! `CL.THROTTLE` against redis-cell's formulas and its measured replies.
 
+use crate::checked_limiter::{CheckedLimiter, cases, refund};
 use crate::models::throttle::{CellKey, CellRate};
-use crate::world::{World, cases, refund};
 use floodgate::core::limits::{
     Limit, Limits, ResetAfter, SecondsRounding, State, Taken, Throttle, ThrottleError, ThrottlePeriod,
     ThrottleReply, full_at, limit_quota, take,
@@ -231,5 +231,5 @@ fn adopts_an_arrival_time() {
         numbers(rule.ask(&state.arrival(), Micros(NOW), 0, SecondsRounding::Cell)),
         [0, 5, 3, -1, 120]
     );
-    assert!(World::new("5/s").limits.as_slice()[0] != Limit::throttle(rule));
+    assert!(CheckedLimiter::new("5/s").limits.as_slice()[0] != Limit::throttle(rule));
 }

@@ -1,7 +1,7 @@
 //! Lengths of time: a unit is needed, and what version 0.1 kept without one is
 //! milliseconds.
 
-use crate::world::cases;
+use crate::checked_limiter::cases;
 use floodgate::core::text::duration::{self, MILLISECOND};
 use proptest::prelude::*;
 

@@ -119,7 +119,7 @@ fn compare_order(queues: &WaitQueues<u8, WaiterId, ()>, key: u8, queue: &[QueueP
 }
 
 proptest! {
-    #![proptest_config(crate::world::cases())]
+    #![proptest_config(crate::checked_limiter::cases())]
 
     #[test]
     fn everybody_stands_where_they_came(ops in ops()) {

@@ -1,7 +1,7 @@
 //! A count of 0 denies everything, whatever the algorithm and the history.
 
+use crate::checked_limiter::{CheckedLimiter, cases, gap, parse};
 use crate::support::{look_at, realign};
-use crate::world::{World, cases, gap, parse};
 use floodgate::core::limits::{Limits, Request, State, charge, decide, take};
 use floodgate::core::retry_after::RetryAfter;
 use floodgate::core::time::Micros;
@@ -87,5 +87,5 @@ fn zero_is_written_plainly() {
         reason("bucket:10/s:burst=0"),
         "invalid limit 'bucket:10/s:burst=0': burst must be at least 1"
     );
-    assert!(!World::new("0/s,10/s").acquire(7, 1).is_granted());
+    assert!(!CheckedLimiter::new("0/s,10/s").acquire(7, 1).is_granted());
 }

@@ -2,8 +2,8 @@
 //! to its node.
 
 use crate::{
+    fixtures::{Borrower, Gateway, Lent, Service},
     harness::cluster,
-    kit::{Borrower, Gateway, Lent, Service},
 };
 
 #[test]

@@ -2,8 +2,8 @@
 //! that its text promises.
 
 use crate::{
+    fixtures::{Asking, NOON, Service},
     harness::Server,
-    kit::{Asking, NOON, Service},
 };
 
 /// A service for one example.

@@ -11,8 +11,8 @@ use envoy_types::pb::google::protobuf::Duration;
 use tonic::Code;
 
 use crate::{
+    fixtures::{Gateway, NOON, RUNTIME, Service, descriptor},
     harness::Server,
-    kit::{Gateway, NOON, RUNTIME, Service, descriptor},
     support::Dice,
 };
 

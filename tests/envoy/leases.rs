@@ -11,8 +11,8 @@ use std::{
 };
 
 use crate::{
+    fixtures::{Envoy, Service, get},
     harness::{Server, free_port},
-    kit::{Envoy, Service, get},
     support::Dice,
 };
 

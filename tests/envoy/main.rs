@@ -4,9 +4,9 @@
 #![cfg(test)]
 #![allow(clippy::pedantic, reason = "tests are read as stories, and their numbers are small")]
 
+mod fixtures;
 #[path = "../harness/mod.rs"]
 mod harness;
-mod kit;
 #[path = "../models/mod.rs"]
 mod models;
 #[path = "../support/mod.rs"]

@@ -7,8 +7,8 @@ use envoy_types::pb::{
 };
 
 use crate::{
+    fixtures::{Answer, NOON, Service, descriptor},
     harness::Server,
-    kit::{Answer, NOON, Service, descriptor},
 };
 
 const CONFIG: &str = "

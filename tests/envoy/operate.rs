@@ -10,8 +10,8 @@ use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::{
+    fixtures::{NOON, RUNTIME, Service, descriptor},
     harness::{Server, eventually},
-    kit::{NOON, RUNTIME, Service, descriptor},
 };
 
 const CONFIG: &str = "

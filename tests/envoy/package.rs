@@ -7,8 +7,8 @@ use std::{
 };
 
 use crate::{
+    fixtures::{Envoy, Service},
     harness::{free_port, module_path},
-    kit::{Envoy, Service},
 };
 
 fn root() -> &'static Path {

@@ -10,8 +10,8 @@ use envoy_types::pb::{
 use tonic::Code;
 
 use crate::{
+    fixtures::{NOON, Service, descriptor},
     harness::Server,
-    kit::{NOON, Service, descriptor},
 };
 
 const CONFIG: &str = "

@@ -6,8 +6,8 @@ use std::{process::Command, thread, time::Duration};
 use tonic::Code;
 
 use crate::{
+    fixtures::{Borrower, Lent, PATIENCE, Service},
     harness::{Server, eventually},
-    kit::{Borrower, Lent, PATIENCE, Service},
 };
 
 const CONFIG: &str = "

@@ -7,8 +7,8 @@ use std::{
 };
 
 use crate::{
+    fixtures::{Envoy, NOON, Service},
     harness::Server,
-    kit::{Envoy, NOON, Service},
 };
 
 fn limit(requests: u32) -> String {

@@ -6,8 +6,8 @@ use envoy_types::pb::envoy::extensions::common::ratelimit::v3::RateLimitDescript
 use tonic::Code;
 
 use crate::{
+    fixtures::{NOON, Service, descriptor},
     harness::{Server, eventually, free_port},
-    kit::{NOON, Service, descriptor},
 };
 
 const CONFIG: &str = "domain: d\ndescriptors: [{key: a, rate_limit: {unit: minute, requests_per_unit: 5}}]\n";

@@ -3,8 +3,8 @@
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use crate::{
+    fixtures::{Envoy, NOON, PATIENCE, Page, Service},
     harness::{Server, eventually},
-    kit::{Envoy, NOON, PATIENCE, Page, Service},
     models::limit::{Counting, LimitModel, Stand},
     support::Dice,
 };

@@ -9,7 +9,7 @@
 //! | file | idea |
 //! |---|---|
 //! | [`history`] | what happens: when Envoys start, and what goes wrong |
-//! | [`world`] | plays a history, and checks what must hold |
+//! | [`simulation`] | plays a history, and checks what must hold |
 //! | [`envoy`] | one bucket of an Envoy, as Envoy keeps it |
 //! | [`stream`] | the service, which answers reports with the arithmetic under test |
 //! | [`limit`] | Redis, with the owner of each unit |
@@ -22,14 +22,14 @@
 mod envoy;
 mod history;
 mod limit;
+mod simulation;
 mod stream;
-mod world;
 
 use history::{ClientLoad, ReportEvent, Scenario, back, edge, event, scenario, steps};
 use limit::Own;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
-use world::played;
+use simulation::played;
 
 fn config() -> ProptestConfig {
     ProptestConfig {

@@ -14,7 +14,7 @@ use floodgate::types::effect::header::is_circuit;
 use floodgate::types::until::Until;
 use proptest::prelude::*;
 
-use crate::forge::{forge, forgeries};
+use crate::corruption::{forge, forgeries};
 
 const BREAKERS: &[&str] = &[
     "3:open=1s:lease=2s:probes=3:ramp=4s",

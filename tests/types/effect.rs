@@ -10,7 +10,7 @@ use floodgate::types::ratelimit::encoding::VERSION;
 use floodgate::types::ratelimit::{RateLimit, encoding};
 use proptest::prelude::*;
 
-use crate::made::{apply, exercise, history, made, saved, time};
+use crate::strategies::{apply, exercise, history, made, saved, time};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3_000, ..ProptestConfig::default() })]

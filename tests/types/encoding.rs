@@ -7,11 +7,11 @@ use floodgate::types::ratelimit::encoding;
 use floodgate::types::ratelimit::encoding::VERSION;
 use proptest::prelude::*;
 
-use crate::forge::{forge, forgeries};
-use crate::made::{apply, exercise, history, saved, time};
+use crate::corruption::{forge, forgeries};
+use crate::strategies::{apply, exercise, history, saved, time};
 
 /// The payload of the value that a history leaves, if any.
-fn payload(main: MainThread, history: &[(crate::made::Made, Micros)]) -> Vec<u8> {
+fn payload(main: MainThread, history: &[(crate::strategies::Made, Micros)]) -> Vec<u8> {
     let mut value = None;
     for (made, now) in history {
         apply(main, &mut value, &made.at(*now));

@@ -9,7 +9,7 @@ use floodgate::types::intern;
 use floodgate::types::intern::ParsedLimits;
 use proptest::prelude::*;
 
-use crate::made::{apply, saved};
+use crate::strategies::{apply, saved};
 
 #[test]
 fn a_flood_of_different_limits_is_swept() {

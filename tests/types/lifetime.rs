@@ -8,7 +8,7 @@ use floodgate::types::ratelimit::{Lifetime, RateLimit};
 use floodgate::types::until::Until;
 use proptest::prelude::*;
 
-use crate::made::{LIMITS, Made, made};
+use crate::strategies::{LIMITS, Made, made};
 
 /// A key and the end that was last told of it.
 #[derive(Default)]

@@ -6,13 +6,13 @@
 
 mod breaker_rules;
 mod circuit;
+mod corruption;
 mod effect;
 mod encoding;
-mod forge;
 mod header;
 mod intern;
 mod lifetime;
-mod made;
 mod reserved;
 mod shape;
+mod strategies;
 mod tagged_box;

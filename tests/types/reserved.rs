@@ -1,7 +1,7 @@
 //! Reservations: how many are noted by one effect, and what is stored of whose units
 //! are whose.
 
-use crate::made::{apply, saved};
+use crate::strategies::{apply, saved};
 use floodgate::core::limits::Taken;
 use floodgate::core::reservations::{Book, Reservation, Stage};
 use floodgate::core::time::Micros;

@@ -10,7 +10,7 @@ use floodgate::types::intern;
 use floodgate::types::ratelimit::{RateLimit, encoding};
 use proptest::prelude::*;
 
-use crate::made::{Made, apply, saved, time};
+use crate::strategies::{Made, apply, saved, time};
 
 /// Limits of one algorithm each, so that a key of them may be small.
 const SINGLE: &[&str] = &[

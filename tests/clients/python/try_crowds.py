@@ -1,5 +1,5 @@
 """Tries many requests at once, answers that are late, and a loop that is blocked: python
-try_crowds.py PORT PLAIN. Talks as try_it.py does."""
+try_crowds.py PORT PLAIN. Talks as try_recipes.py does."""
 
 import asyncio
 import sys
@@ -13,9 +13,9 @@ from redis.exceptions import DataError
 from floodgate_redis import Away, Decision, FailClosed, FailOpen, Limiter, Misconfigured, Server, reserve
 from floodgate_redis import asyncio as aio
 from floodgate_redis.outage import Health
-from lossy import SlowWay
+from faulty_proxies import SlowWay
 from outage import please
-from said import Said
+from log_capture import LogCapture
 
 PORT = int(sys.argv[1])
 URL, PLAIN = f"redis://127.0.0.1:{PORT}", f"redis://127.0.0.1:{sys.argv[2]}"
@@ -23,7 +23,7 @@ URL, PLAIN = f"redis://127.0.0.1:{PORT}", f"redis://127.0.0.1:{sys.argv[2]}"
 PATIENCE = 20.0
 
 
-said = Said()
+said = LogCapture()
 
 
 def crowd(size: int, does: Callable[[], Any]) -> list[Any]:

@@ -1,5 +1,5 @@
 """Tries `guarded` and the cache on a real server: python try_guarded.py PORT PLAIN.
-Talks as try_it.py does. With a third argument it is one of several processes."""
+Talks as try_recipes.py does. With a third argument it is one of several processes."""
 
 import asyncio
 import contextlib
@@ -38,7 +38,7 @@ from floodgate_redis import (
 from floodgate_redis import asyncio as aio
 
 from outage import eventually, interrupted, please
-from said import Said
+from log_capture import LogCapture
 URL = f"redis://127.0.0.1:{sys.argv[1]}"
 # Tests run on busy machines, where a server that is well may take seconds to answer.
 PATIENCE = 20.0
@@ -46,7 +46,7 @@ PATIENCE = 20.0
 HANGS = 30.0
 
 
-said = Said()
+said = LogCapture()
 
 
 def stats(server: Server, key: str) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """Tries the plug-ins for pyrate-limiter, Django, WSGI and Celery, with their real hosts
-on a real server: python try_hosts.py PORT PLAIN. Talks as try_it.py does."""
+on a real server: python try_hosts.py PORT PLAIN. Talks as try_recipes.py does."""
 
 import asyncio
 import contextlib

@@ -1,5 +1,5 @@
 """Tries Lease, against an exact model and on a real server: python try_lease.py PORT
-PLAIN. Talks as try_it.py does."""
+PLAIN. Talks as try_recipes.py does."""
 
 import asyncio
 import heapq

@@ -1,6 +1,6 @@
 """Tries the plug-in for LiteLLM on a real server: python try_litellm.py PORT PLAIN. `cargo
 test` runs it with what stands for LiteLLM, `make test-litellm` with LiteLLM itself, so that
-both are held to the same. Talks as try_it.py does."""
+both are held to the same. Talks as try_recipes.py does."""
 
 import asyncio
 import pickle
@@ -13,7 +13,7 @@ from floodgate_redis import FailClosed, Limiter, Server
 from floodgate_redis.litellm import SynchronousCall, TokenLimits, TokensDenied, estimated
 from litellm.exceptions import RateLimitError  # type: ignore[import-not-found]
 from outage import URL, four_processes
-from said import Said
+from log_capture import LogCapture
 
 LITELLM = """
 import asyncio, sys, threading, time
@@ -229,7 +229,7 @@ async def proxy() -> None:
         raise AssertionError("it is not limited")
     except SynchronousCall as error:
         assert str(pickle.loads(pickle.dumps(error))) == str(error), error
-    said = Said()
+    said = LogCapture()
     for kind in ("completion", "acompletion", "completion", "embedding"):
         alone.log_pre_api_call("gpt", [], {"call_type": kind})
     assert [line.partition("(")[0] for line in said()] == ["litellm.completion", "litellm.embedding"]

@@ -1,6 +1,6 @@
 """Tries the page of the service in headless Chromium, on a real server under traffic:
 python try_page.py PORT PLAIN, with CHROMIUM=program in the environment. Talks as
-try_it.py does. PICTURE=file.png takes the picture in OPERATIONS.md."""
+try_recipes.py does. PICTURE=file.png takes the picture in OPERATIONS.md."""
 
 import asyncio
 import base64

@@ -25,7 +25,7 @@ from limits.aio.strategies import MovingWindowRateLimiter as AsyncMovingWindow
 from limits.errors import ConfigurationError
 from limits.storage import storage_from_string
 from limits.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter, SlidingWindowCounterRateLimiter
-from lossy import SlowWay
+from faulty_proxies import SlowWay
 
 PLACES = [f"floodgate+cluster://{sys.argv[1]}", f"floodgate+sentinel://{sys.argv[2]}/floodgate"]
 KEYS = [f"key-{i}" for i in range(20)]

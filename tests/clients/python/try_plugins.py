@@ -1,5 +1,5 @@
 """Tries the plug-ins with their real hosts on a real server: python try_plugins.py
-PORT PLAIN. Talks as try_it.py does."""
+PORT PLAIN. Talks as try_recipes.py does."""
 
 import asyncio
 import itertools

@@ -1,5 +1,5 @@
 """Tries what programs without asyncio use, on a real server: python try_sync.py
-PORT PLAIN. Talks as try_it.py does."""
+PORT PLAIN. Talks as try_recipes.py does."""
 
 import asyncio
 import copy
@@ -49,9 +49,9 @@ from floodgate_redis.decision import pairs  # noqa: E402
 import floodgate_redis.limits  # noqa: E402
 from floodgate_redis.fastapi import RateLimited  # noqa: E402
 from limits.storage import storage_from_string  # noqa: E402
-from lossy import LossyWay, SlowWay  # noqa: E402
+from faulty_proxies import LossyWay, SlowWay  # noqa: E402
 from outage import eventually, interrupted, please  # noqa: E402
-from said import Said  # noqa: E402
+from log_capture import LogCapture  # noqa: E402
 
 URL = f"redis://127.0.0.1:{sys.argv[1]}"
 PLAIN = f"redis://127.0.0.1:{sys.argv[2]}"
@@ -292,7 +292,7 @@ def denials_against_a_model() -> None:
     assert recalled > 1000, recalled
 
 
-def a_breaker(server: Server, said: Said) -> None:
+def a_breaker(server: Server, said: LogCapture) -> None:
     breaker = Breaker(server, "sb", "2:open=1h")
 
     @breaker
@@ -616,7 +616,7 @@ def copies() -> None:
 def main() -> None:
     copies()
     denials_against_a_model()
-    said = Said()
+    said = LogCapture()
     for url, what in [(PLAIN, "has no Floodgate")]:
         wrong = Server(url, patience=PATIENCE)
         for attempt in (wrong.check, lambda: Limiter(wrong, FailOpen()).acquire("a", "1/s")):

@@ -9,8 +9,8 @@ from typing import Any
 
 import floodgate_redis.asyncio as aio
 from floodgate_redis import Away, Breaker, Cache, FailOpen, Limiter, Misconfigured, Request, Server, guarded, reserve
-from lossy import TurnedWay
-from said import Said
+from faulty_proxies import TurnedWay
+from log_capture import LogCapture
 
 PORT, PLAIN = int(sys.argv[1]), int(sys.argv[2])
 PATIENCE = 5.0
@@ -121,7 +121,7 @@ def at_the_start(side: Side) -> None:
                 assert "has no Floodgate" in str(error), error
 
 
-def after_the_first_answer(side: Side, said: Said) -> None:
+def after_the_first_answer(side: Side, said: LogCapture) -> None:
     way = TurnedWay(PORT)
     one = side(way.url)
     for what in LOUD:
@@ -144,7 +144,7 @@ def after_the_first_answer(side: Side, said: Said) -> None:
         assert one.does("acquire") is True and said() == ["Redis is back"], what
 
 
-said = Said()
+said = LogCapture()
 sides: tuple[Side, ...] = (Synchronous, WithAsyncio)
 for side in sides:
     at_the_start(side)

@@ -1,8 +1,8 @@
 //! CB.ACQUIRE … LIMIT … TTL: a bulkhead behind a breaker, in one decision.
 
-use crate::breakers::kit::{counter, digest, stopped};
+use crate::breakers::fixtures::{counter, digest, stopped};
 use crate::harness::{Reply, Server, assert_error_prefix, assert_same_data, call, wait_synced};
-use crate::queue::kit::waits;
+use crate::queue::fixtures::waits;
 use crate::support::{denied, granted};
 
 const NIL: Reply = Reply::NilBulk;
@@ -228,7 +228,7 @@ fn one_effect_carries_both() {
 #[test]
 fn counted_where_any_reservation_is() {
     let server = Server::builder().module_args(["enable-debug-command", "yes", "track-usage", "yes"]).start();
-    server.clock_set(crate::breakers::kit::START);
+    server.clock_set(crate::breakers::fixtures::START);
     for id in ["a", "a", "b", "c"] {
         ask(&server, &format!("concurrent:2,100/h COST 3 TTL 30s ID {id}"));
     }

@@ -3,7 +3,7 @@
 //! the clock steps both ways. Reservations are settled, renewed, or left until they end. At the end
 //! the replica and the AOF must have followed exactly.
 
-use crate::breakers::kit::START;
+use crate::breakers::fixtures::START;
 use crate::harness::{Reply, Server, assert_same_data, assert_survives_kill, wait_synced};
 use crate::histories::{Transcript, run_histories};
 use crate::models::breaker::BreakerModel;

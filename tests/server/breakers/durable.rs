@@ -1,6 +1,6 @@
 //! Breakers outlive their server: replicas, failover, AOF, RDB, COPY, RESTORE.
 
-use crate::breakers::kit::{Key, START, counter, digest, stopped, written};
+use crate::breakers::fixtures::{Key, START, counter, digest, stopped, written};
 use crate::harness::{Reply, Server, assert_same_data, call, snapshot, wait_synced};
 use crate::support::crc64;
 

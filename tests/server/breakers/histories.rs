@@ -3,7 +3,7 @@
 //! forces, resets and steps of the clock between them. At the end the replica and the AOF must
 //! have followed exactly.
 
-use crate::breakers::kit::{START, digest};
+use crate::breakers::fixtures::{START, digest};
 use crate::harness::{Reply, Server, assert_same_data, assert_survives_kill, wait_synced};
 use crate::histories::{Transcript, run_histories};
 use crate::models::breaker::BreakerModel;

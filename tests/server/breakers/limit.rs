@@ -1,6 +1,6 @@
 //! CB.ACQUIRE … LIMIT: breaker and limit decided together.
 
-use crate::breakers::kit::{START, counter, digest, stopped};
+use crate::breakers::fixtures::{START, counter, digest, stopped};
 use crate::harness::{Reply, Server, assert_error_prefix, assert_same_data, wait_synced};
 
 const NIL: Reply = Reply::NilBulk;
@@ -69,12 +69,12 @@ fn a_rate_limited_call_uses_no_ramp_and_finds_lost_trials() {
     server.line(&format!("CB.REPORT b OK TOKEN {trial}"));
     server.clock_advance(5_000_000);
     // Half of the calls pass now; those that the limit denies do not count.
-    let digest = crate::breakers::kit::digest(&server, "b");
+    let digest = crate::breakers::fixtures::digest(&server, "b");
     for _ in 0..5 {
         let reply = server.line("CB.ACQUIRE b LIMIT full 1/h");
         assert_eq!(reply[1].text(), "closed");
     }
-    assert_eq!(crate::breakers::kit::digest(&server, "b"), digest);
+    assert_eq!(crate::breakers::fixtures::digest(&server, "b"), digest);
     let admitted: i64 = (0..10).map(|_| server.line("CB.ACQUIRE b")[0].int()).sum();
     assert_eq!(admitted, 5);
 }

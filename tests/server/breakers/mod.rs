@@ -3,11 +3,11 @@
 mod bulkhead;
 mod bulkhead_histories;
 mod durable;
+pub mod fixtures;
 mod histories;
-pub mod kit;
 mod limit;
 mod named;
+mod observability;
 mod reporters;
 mod rules;
-mod seen;
 mod vectors;

@@ -1,7 +1,7 @@
 //! Several breakers on one key: each client gets the one that it asks for, on
 //! all results, and which one holds where a call names none.
 
-use crate::breakers::kit::{Key, START, digest, stopped, written};
+use crate::breakers::fixtures::{Key, START, digest, stopped, written};
 use crate::harness::{Reply, Server, assert_same_data, wait_synced};
 
 /// `CB.ACQUIRE` with these arguments: whether it admits, and the state.

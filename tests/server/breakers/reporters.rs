@@ -1,6 +1,6 @@
 //! `reporters=` and `CB.REPORT … FROM`: one sick instance opens nothing for all.
 
-use crate::breakers::kit::{digest, stopped};
+use crate::breakers::fixtures::{digest, stopped};
 use crate::harness::{Reply, Server, assert_error, assert_error_prefix, assert_same_data, call, wait_synced};
 
 /// The state after a report.

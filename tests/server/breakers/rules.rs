@@ -1,6 +1,6 @@
 //! What a breaker does, rule by rule, on a real server with its clock in hand.
 
-use crate::breakers::kit::{Key, counter, stopped, written};
+use crate::breakers::fixtures::{Key, counter, stopped, written};
 use crate::harness::{Reply, Server, call};
 
 #[test]
@@ -243,7 +243,7 @@ fn forced_states_hold_and_end() {
     assert_eq!(server.line("CB.ACQUIRE other")[1], Reply::bulk("forced-open"));
 }
 
-const START_MS: i64 = crate::breakers::kit::START / 1000;
+const START_MS: i64 = crate::breakers::fixtures::START / 1000;
 
 #[test]
 fn the_pin_holds_then_the_call_then_the_last_given_then_the_default() {

@@ -1,6 +1,6 @@
 //! Every vector of the notes on other breakers, with our outcome.
 
-use crate::breakers::kit::{Key, stopped};
+use crate::breakers::fixtures::{Key, stopped};
 
 #[test]
 fn resilience4j() {

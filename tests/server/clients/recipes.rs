@@ -120,7 +120,7 @@ pub fn succeeds(mut command: Command) {
 #[test]
 fn python_asyncio_and_asgi() {
     let Some(folder) = installed("python") else { return };
-    assert_eq!(tried(python(&folder, "try_it.py"), durable()), ["done"]);
+    assert_eq!(tried(python(&folder, "try_recipes.py"), durable()), ["done"]);
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn python_service_keeps_what_memory_loses() {
 #[test]
 fn python_does_what_like_systems_offer() {
     let Some(folder) = installed("python") else { return };
-    assert_eq!(tried(python(&folder, "offers.py"), Server::start()).pop().unwrap(), "14 of 14");
+    assert_eq!(tried(python(&folder, "quota_features.py"), Server::start()).pop().unwrap(), "14 of 14");
 }
 
 #[test]
@@ -242,7 +242,14 @@ fn python_is_typed() {
     let mut mypy = Command::new(folder.join("venv/bin/mypy"));
     mypy.current_dir(format!("{CLIENTS}/python")).env("MYPYPATH", format!("{PACKAGES}/python"));
     mypy.args(["--strict", "--cache-dir"]).arg(folder.join("mypy"));
-    mypy.args(["web.py", "try_it.py", "try_sync.py", "try_plugins.py", "try_places.py", "try_service.py"]);
+    mypy.args([
+        "web.py",
+        "try_recipes.py",
+        "try_sync.py",
+        "try_plugins.py",
+        "try_places.py",
+        "try_service.py",
+    ]);
     mypy.arg("try_fastapi.py");
     mypy.args([
         "try_crowds.py",

@@ -1,7 +1,7 @@
 //! RL.ACQUIRE: every field of the reply, every option, and which limits hold.
 
 use crate::harness::{Reply, Server, Wire, assert_error, assert_error_prefix, call};
-use crate::limits::kit::{T0, acquire, assert_acquire, at_t0};
+use crate::limits::fixtures::{T0, acquire, assert_acquire, at_t0};
 use crate::support::{Dice, denied, granted};
 
 #[test]

@@ -1,8 +1,8 @@
 //! RL.BATCH: EACH and ALL, the same key twice, and failures as a whole.
 
 use crate::harness::{Reply, Server, assert_error, assert_error_prefix, assert_same_data, wait_synced};
-use crate::limits::kit::{T0, at_t0, used};
-use crate::queue::kit::{answered, waits};
+use crate::limits::fixtures::{T0, at_t0, used};
+use crate::queue::fixtures::{answered, waits};
 use crate::support::{BY_ANOTHER_ITEM, Dice, RateLimitReply, denied, granted};
 
 #[track_caller]

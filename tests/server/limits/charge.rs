@@ -4,8 +4,8 @@ use crate::harness::{
     Reply, Server, assert_error, assert_error_prefix, assert_same_data, assert_survives_kill, call, snapshot,
     wait_synced,
 };
-use crate::limits::kit::{T0, acquire, assert_acquire, at_t0, used};
-use crate::queue::kit::{answered, queue, waits};
+use crate::limits::fixtures::{T0, acquire, assert_acquire, at_t0, used};
+use crate::queue::fixtures::{answered, queue, waits};
 use crate::support::{Dice, RateLimitReply, charged, denied, granted};
 
 const MINUTE: i64 = 60_000_000;

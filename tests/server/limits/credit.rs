@@ -1,8 +1,8 @@
 //! A credit (`fixed:N/ever`): each sentence of its contract on a real server.
 
 use crate::harness::{Reply, Server, assert_error, assert_same_data, call, snapshot, wait_synced};
-use crate::limits::kit::{T0, acquire, assert_acquire, at_t0};
-use crate::queue::kit::{SOON, answered, waits};
+use crate::limits::fixtures::{T0, acquire, assert_acquire, at_t0};
+use crate::queue::fixtures::{SOON, answered, waits};
 use crate::support::{denied, granted};
 
 const S: i64 = 1_000_000;

@@ -2,8 +2,8 @@
 //! usage is ever forgotten for want of room.
 
 use crate::harness::{Reply, Server, assert_error_prefix};
-use crate::limits::kit::{T0, acquire, at_t0};
-use crate::queue::kit::{answered, queue, waits};
+use crate::limits::fixtures::{T0, acquire, at_t0};
+use crate::queue::fixtures::{answered, queue, waits};
 
 const CROWD: &str = "ERR too many limits with usage on this key: 56 are kept beside those that a call names";
 

@@ -6,7 +6,7 @@ mod batch;
 mod charge;
 mod closing;
 mod credit;
-pub mod kit;
+pub mod fixtures;
 mod last_grant;
 mod periods;
 mod quota;

@@ -3,7 +3,7 @@
 
 use crate::harness::Server;
 use crate::histories::{Transcript, run_histories};
-use crate::limits::kit::{T0, acquire, at_t0, used};
+use crate::limits::fixtures::{T0, acquire, at_t0, used};
 use crate::models::limit::{Counting as Plain, LimitModel};
 use crate::models::periods::{Counting, PeriodsModel, Version};
 use proptest::prelude::*;

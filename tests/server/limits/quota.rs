@@ -1,7 +1,7 @@
 //! RL.QUOTA: maps in both protocols, where limits come from, HTTP headers.
 
 use crate::harness::{Reply, Server, Wire, assert_error, assert_error_prefix};
-use crate::limits::kit::{T0, at_t0};
+use crate::limits::fixtures::{T0, at_t0};
 use crate::support::Dice;
 
 const T0_MS: i64 = T0 / 1000;

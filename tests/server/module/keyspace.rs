@@ -5,7 +5,7 @@ use crate::support::{denied, granted};
 use std::collections::BTreeSet;
 
 use crate::harness::{Reply, Server, assert_error_prefix, call};
-use crate::limits::kit::at_t0;
+use crate::limits::fixtures::at_t0;
 
 #[test]
 fn in_a_transaction() {

@@ -2,8 +2,8 @@
 //! at `retry_after_ms` the same request is granted if nobody else asks, and not 2 ms earlier.
 
 use crate::harness::{Reply, Server};
-use crate::limits::kit::{T0, acquire, assert_acquire, at_t0};
-use crate::queue::kit::{answered, queue, waits};
+use crate::limits::fixtures::{T0, acquire, assert_acquire, at_t0};
+use crate::queue::fixtures::{answered, queue, waits};
 use crate::support::{Dice, denied, granted};
 use std::time::{Duration, Instant};
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::harness::{Reply, Server, assert_same_data, call, eventually, wait_synced};
-use crate::limits::kit::{T0, at_t0};
+use crate::limits::fixtures::{T0, at_t0};
 use crate::support::Dice;
 
 const STATES: [&str; 5] = ["closed", "open", "half-open", "forced-open", "forced-closed"];

@@ -4,7 +4,7 @@ use crate::support::{denied, granted};
 use std::time::Duration;
 
 use crate::harness::{Reply, Server, assert_error_prefix};
-use crate::limits::kit::{acquire, assert_acquire, at_t0};
+use crate::limits::fixtures::{acquire, assert_acquire, at_t0};
 
 #[test]
 fn a_block_denies_until_it_ends() {

@@ -2,7 +2,7 @@
 
 mod commands_md;
 mod guide;
-mod moving;
+mod migration;
 mod promises;
 mod readme;
 mod reference;

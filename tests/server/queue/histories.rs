@@ -5,7 +5,7 @@
 use crate::harness::{Reply, Server, Wire, assert_same_data, eventually, wait_synced};
 use crate::histories::{Transcript, run_histories};
 use crate::models::queue::{Outcome, PERIOD, QueueKey, QueueModel, QueuedCall, THROTTLE, Waiter};
-use crate::queue::kit::{MOMENT, NOON, SOON, client_id, counter, queue, used, waiting_now};
+use crate::queue::fixtures::{MOMENT, NOON, SOON, client_id, counter, queue, used, waiting_now};
 use crate::support::RateLimitReply;
 use proptest::option::weighted;
 use proptest::prelude::*;

@@ -1,8 +1,8 @@
 //! Waiting lines, with clients that really block.
 
+mod edge_cases;
+pub mod fixtures;
+mod forecasts;
 pub mod histories;
-pub mod kit;
-mod odd;
 mod promises;
-mod told;
 mod waiting;

@@ -3,7 +3,7 @@
 
 use crate::harness::{Reply, Server, Wire, eventually};
 use crate::histories::{Transcript, run_histories};
-use crate::queue::kit::{NOON, SOON, answered, waiting_now, waits};
+use crate::queue::fixtures::{NOON, SOON, answered, waiting_now, waits};
 use proptest::prelude::*;
 use proptest::sample::select;
 use std::cell::Cell;

@@ -5,7 +5,7 @@ use crate::harness::{
     Reply, Server, Wire, assert_error, assert_error_prefix, assert_same_data, call, cluster, eventually,
     wait_synced,
 };
-use crate::queue::kit::{
+use crate::queue::fixtures::{
     MOMENT, NOON, SOON, answered, client_id, counter, many_files, queue, server, used, waiting_now, waits,
 };
 use crate::support::{denied, granted};

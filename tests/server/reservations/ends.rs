@@ -1,7 +1,7 @@
 //! When reservations end: by a clock that steps, and many together.
 
 use crate::harness::{Reply, Server, assert_same_data, wait_synced};
-use crate::limits::kit::{T0, acquire, at_t0};
+use crate::limits::fixtures::{T0, acquire, at_t0};
 
 const HOUR: i64 = 3_600_000_000;
 const SECOND: i64 = 1_000_000;
@@ -229,7 +229,7 @@ fn a_slower_limit_remembers_for_longer() {
         assert_same_data(&server, &replica);
         crate::harness::assert_survives_kill(&mut server, Some(now));
         for key in ["a", "b"] {
-            let used = || crate::limits::kit::used(&server, key, after)[0];
+            let used = || crate::limits::fixtures::used(&server, key, after)[0];
             let before = used();
             assert_eq!(
                 server.line(&format!("RL.COMMIT call 1 {key} COST 50")),

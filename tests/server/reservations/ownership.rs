@@ -2,7 +2,7 @@
 //! anybody else, whatever came between.
 
 use crate::harness::{Reply, Server, assert_error_prefix, assert_same_data, snapshot, wait_synced};
-use crate::limits::kit::{acquire, at_t0, used};
+use crate::limits::fixtures::{acquire, at_t0, used};
 
 const MINUTE: i64 = 60_000_000;
 const ALGORITHMS: [&str; 3] = ["10/m", "bucket:10/m", "fixed:10/m"];
@@ -218,9 +218,9 @@ fn a_refund_goes_to_the_limits_that_are_named() {
 #[test]
 fn who_has_what_survives() {
     let server = Server::start();
-    server.clock_set(crate::limits::kit::T0);
+    server.clock_set(crate::limits::fixtures::T0);
     let replica = server.replica();
-    replica.clock_set(crate::limits::kit::T0);
+    replica.clock_set(crate::limits::fixtures::T0);
     let limits = "10/m,bucket:20/m,fixed:30/h:per=call,concurrent:9";
     for (id, cost) in [("c", 3), ("a", 2), ("b", 1)] {
         reserve(&server, "k", limits, cost, id);

@@ -4,8 +4,8 @@ use crate::harness::{
     Reply, Server, assert_error, assert_error_prefix, assert_same_data, assert_survives_kill, snapshot,
     wait_synced,
 };
-use crate::limits::kit::{acquire, at_t0, used};
-use crate::queue::kit::waits;
+use crate::limits::fixtures::{acquire, at_t0, used};
+use crate::queue::fixtures::waits;
 use crate::support::{Dice, denied, granted};
 
 const MINUTE: i64 = 60_000_000;
@@ -142,9 +142,9 @@ fn the_same_id_again_is_what_was_granted_then() {
 #[test]
 fn it_is_settled_at_what_was_granted() {
     let mut server = Server::durable();
-    server.clock_set(crate::limits::kit::T0);
+    server.clock_set(crate::limits::fixtures::T0);
     let replica = server.replica();
-    replica.clock_set(crate::limits::kit::T0);
+    replica.clock_set(crate::limits::fixtures::T0);
     for (settle, left, used_now) in [
         ("RL.COMMIT ID 1 k", 6, 0),
         ("RL.COMMIT ID 1 k COST 6", 6, 0),
@@ -166,7 +166,7 @@ fn it_is_settled_at_what_was_granted() {
         assert_same_data(&server, &replica);
     }
     assert_eq!(granted_units(&server, "RL.RESERVE 1 k 10/m COST 50 TTL 1m ID ID PARTIAL"), [6]);
-    assert_survives_kill(&mut server, Some(crate::limits::kit::T0));
+    assert_survives_kill(&mut server, Some(crate::limits::fixtures::T0));
     assert_eq!(server.line("RL.COMMIT ID 1 k COST 1"), Reply::Int(1));
     assert_eq!(used(&server, "k", "10/m"), [5]);
 }

@@ -3,8 +3,8 @@
 use crate::harness::{
     Reply, Server, assert_error_prefix, assert_same_data, assert_survives_kill, wait_synced,
 };
-use crate::limits::kit::{T0, at_t0, used};
-use crate::queue::kit::{queue, waits};
+use crate::limits::fixtures::{T0, at_t0, used};
+use crate::queue::fixtures::{queue, waits};
 use crate::support::{Dice, RateLimitReply, denied, granted};
 
 const BOTH: &str = "concurrent:3,concurrent:100:per=cost";

@@ -1,7 +1,7 @@
 //! A retried RL.RESERVE over several keys of which some have lost the reservation.
 
 use crate::harness::{Reply, Server, assert_same_data, wait_synced};
-use crate::limits::kit::{T0, acquire, at_t0};
+use crate::limits::fixtures::{T0, acquire, at_t0};
 use crate::support::denied;
 
 const RESERVE: &str = "RL.RESERVE 2 k1 10/m k2 1/m TTL 1m ID a";
@@ -115,7 +115,8 @@ fn an_error_changes_nothing() {
 fn a_line_moves_when_it_goes_back() {
     let server = at_t0();
     server.line("RL.RESERVE 2 k1 concurrent:1 k2 1/m TTL 1m ID a");
-    let mut waiter = crate::queue::kit::waits(&server, "RL.RESERVE 1 k1 concurrent:1 TTL 1m ID b WAIT 30s");
+    let mut waiter =
+        crate::queue::fixtures::waits(&server, "RL.RESERVE 1 k1 concurrent:1 TTL 1m ID b WAIT 30s");
     server.line("RL.RESET k2");
     assert_eq!(acquire(&server, "k2 1/m").granted, 1);
     assert!(server.line("RL.RESERVE 2 k1 concurrent:1 k2 1/m TTL 1m ID a")[0].is_nil());

@@ -1,5 +1,5 @@
 """What programs of this kind offer, each done with one or two commands through
-redis-py: python offers.py PORT
+redis-py: python quota_features.py PORT
 
 One row an offer: its name, what is done, and what must come out. The rows build
 on each other and stand in the order of a day's work."""

@@ -28,7 +28,7 @@ pub struct MostUsed {
     pub most: u64,
 }
 
-struct World<'p> {
+struct Simulation<'p> {
     scenario: &'p Scenario,
     terms: LeaseTerms,
     step: u64,
@@ -55,7 +55,7 @@ fn within(used: &mut VecDeque<(u64, u64)>, period: u64, now: u64) -> u64 {
     used.iter().map(|(_, units)| units).sum()
 }
 
-impl<'p> World<'p> {
+impl<'p> Simulation<'p> {
     fn new(scenario: &'p Scenario) -> Self {
         let text = format!("{}{}", scenario.count, scenario.limit);
         let terms =
@@ -269,11 +269,11 @@ impl<'p> World<'p> {
 
 /// Plays a history to the end, or until more is used than is covered.
 pub fn played(scenario: &Scenario) -> Result<MostUsed, String> {
-    let mut world = World::new(scenario);
-    let end = 2 * world.terms.period_ms() + 100_000;
-    for now in (0..end).step_by(world.step as usize) {
-        world.step(now);
-        world.check(now)?;
+    let mut simulation = Simulation::new(scenario);
+    let end = 2 * simulation.terms.period_ms() + 100_000;
+    for now in (0..end).step_by(simulation.step as usize) {
+        simulation.step(now);
+        simulation.check(now)?;
     }
-    Ok(world.result)
+    Ok(simulation.result)
 }

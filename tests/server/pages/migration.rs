@@ -2,7 +2,7 @@
 //! (`src/reference/pages/moving.md`) is compared with what it names, and dumps
 //! that redis-cell and this version left are taken over.
 //!
-//! Where a library can be had it runs beside the module (`tests/moving`); each
+//! Where a library can be had it runs beside the module (`tests/migration`); each
 //! program there prints the rows that it has compared, with their tokens, and none
 //! may be left out.
 
@@ -17,7 +17,7 @@ use std::{
 use floodgate::reference::pages::MOVING;
 
 use crate::{
-    breakers::kit::{Key, START, stopped},
+    breakers::fixtures::{Key, START, stopped},
     clients::recipes::installed,
     harness::{Reply, Server, call},
 };
@@ -51,10 +51,10 @@ fn rows(heading: &str) -> Vec<Row> {
 }
 
 fn moving(file: &str) -> PathBuf {
-    root().join("tests/moving").join(file)
+    root().join("tests/migration").join(file)
 }
 
-/// Runs a program of `tests/moving` beside a server, and requires that it has
+/// Runs a program of `tests/migration` beside a server, and requires that it has
 /// compared all rows under the heading.
 fn compared(mut program: Command, heading: &str) {
     let server = Server::start();
@@ -66,7 +66,7 @@ fn compared(mut program: Command, heading: &str) {
 }
 
 fn python(file: &str, heading: &str) {
-    let Some(folder) = installed("moving-python") else { return };
+    let Some(folder) = installed("migration-python") else { return };
     let mut program = Command::new(folder.join("venv/bin/python"));
     program.arg("-B").arg(moving(file));
     compared(program, heading);
@@ -84,7 +84,7 @@ fn from_pybreaker() {
 
 #[test]
 fn from_rate_limiter_flexible() {
-    let Some(folder) = installed("moving-node") else { return };
+    let Some(folder) = installed("migration-node") else { return };
     // Node looks for packages beside the program and above.
     let program = folder.join("from_flexible.mjs");
     fs::copy(moving("from_flexible.mjs"), &program).unwrap();

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes an access log in the combined format, to try `make replay` on:
 
-    scripts/made_log.py LINES > access.log
+    scripts/synthetic_log.py LINES > access.log
 
 A week of traffic of up to 100 000 addresses, a few of them busy, the same in
 every run."""
@@ -24,7 +24,7 @@ AGENTS = [
 def main() -> None:
     lines = int(sys.argv[1]) if len(sys.argv) == 2 and sys.argv[1].isdigit() else 0
     if lines == 0:
-        sys.exit("usage: scripts/made_log.py LINES")
+        sys.exit("usage: scripts/synthetic_log.py LINES")
     dice = random.Random(2026)
     for line in range(lines):
         when = time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(START + line * WEEK // lines))

@@ -1,7 +1,7 @@
 //! What others see of breakers: events, INFO, errors, rights; and many callers
 //! at once.
 
-use crate::breakers::kit::{Key, counter, stopped};
+use crate::breakers::fixtures::{Key, counter, stopped};
 use crate::harness::{Reply, Server, Wire, assert_error, assert_error_prefix, call, wait_synced};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
@@ -72,7 +72,7 @@ fn each_transition_is_told_once() {
             "forced-open closed force-ended",
         ]
     );
-    let start = crate::breakers::kit::START / 1000;
+    let start = crate::breakers::fixtures::START / 1000;
     let times: Vec<_> = told.iter().map(|event| event["at_ms"].as_i64().unwrap() - start).collect();
     assert_eq!(times, [0, 1000, 2000, 3000, 3000, 3000, 5000]);
     let epochs: Vec<_> = told.iter().map(|event| event["epoch"].as_u64().unwrap()).collect();
@@ -116,7 +116,7 @@ fn each_transition_is_told_once() {
 #[test]
 fn transitions_are_keyspace_events_of_the_module_class() {
     let server = Server::with(&["--notify-keyspace-events", "Ed"]);
-    server.clock_set(crate::breakers::kit::START);
+    server.clock_set(crate::breakers::fixtures::START);
     let mut listener = server.wire3();
     listener.send_line("PSUBSCRIBE __keyevent@0__:cb.*");
     messages(&mut listener);
@@ -245,7 +245,7 @@ fn the_map_has_every_field_in_both_protocols() {
         let seen: Vec<_> = reply.pairs().iter().map(|(name, _)| name.text()).collect();
         assert_eq!(seen, names);
         assert_eq!(reply.field("breaker").text(), "50%/1m:slow=1s:open=2s");
-        assert_eq!(reply.field("since").int(), crate::breakers::kit::START / 1000);
+        assert_eq!(reply.field("since").int(), crate::breakers::fixtures::START / 1000);
         assert!(reply.field("forced").is_nil());
     }
     assert!(server.line("CB.STATE none").is_nil() && wire.line("CB.STATE none").is_nil());

@@ -1,4 +1,4 @@
-"""Tries the recipes on a real server: python try_it.py PORT PLAIN
+"""Tries the recipes on a real server: python try_recipes.py PORT PLAIN
 
 PLAIN is the port of a server without the module.
 
@@ -34,8 +34,8 @@ from floodgate_redis.asyncio import (
     guarded,
     reserve,
 )
-from lossy import LossyWay
-from said import Said
+from faulty_proxies import LossyWay
+from log_capture import LogCapture
 from uvicorned import Uvicorn
 
 # Tests run on busy machines, where a server that is well may take seconds to answer.
@@ -52,7 +52,7 @@ async def please(what: str) -> None:
     await asyncio.to_thread(sys.stdin.readline)
 
 
-said = Said()
+said = LogCapture()
 
 
 async def eventually(what: str, holds: Callable[[], Awaitable[bool]]) -> None:

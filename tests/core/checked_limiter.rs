@@ -107,14 +107,14 @@ pub fn cost_of(part: u16, capacity: u64) -> u64 {
 }
 
 #[derive(Clone, Debug)]
-pub struct World {
+pub struct CheckedLimiter {
     pub limits: Limits,
     pub states: Vec<State>,
     /// A second copy that only applies what was decided here.
     pub replica: Vec<State>,
 }
 
-impl World {
+impl CheckedLimiter {
     pub fn new(text: &str) -> Self {
         let limits = parse(text);
         let states = vec![State::Fresh; limits.as_slice().len()];

@@ -3,7 +3,7 @@
 import logging
 
 
-class Said(logging.Handler):
+class LogCapture(logging.Handler):
     """Its lines, from the first of these on."""
 
     def __init__(self) -> None:

@@ -3,7 +3,7 @@
 //! never held up.
 
 use crate::harness::{Reply, Server, Wire, assert_error_prefix, call, eventually};
-use crate::queue::kit::{answered, used, waits};
+use crate::queue::fixtures::{answered, used, waits};
 use std::time::Duration;
 
 /// Long enough for a timer that may write to have written.

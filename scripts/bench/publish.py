@@ -8,10 +8,10 @@ import statistics
 import keys
 import leases
 import picture
-import rounds
+import sampling
 from cases import AGAIN, BASE, HOT, LUA_GCRA, OUR_BREAKER
 from check import noise
-from kinds import OF_BUCKET, OF_SLIDING, OF_THREE
+from decision_kinds import OF_BUCKET, OF_SLIDING, OF_THREE
 from latency import PLAIN, is_sure
 from peers import ROOT
 from report import grouped, table
@@ -59,8 +59,8 @@ class Left:
         """The median of what its rounds agree on, or nothing."""
         if not values:
             return ""
-        if not rounds.steady(values):
-            self.out.append(f"{what}: {rounds.unsteady(values)}")
+        if not sampling.steady(values):
+            self.out.append(f"{what}: {sampling.unsteady(values)}")
             return ""
         return shape.format(statistics.median(values))
 
@@ -105,7 +105,7 @@ def in_short(by_server, left):
     for name, kind in ROWS.items():
         pairs = [[figures.ratios for figures in (seen[kind].there, seen[kind].new)] for seen in by_server.values()
                  if kind in seen]
-        if len(pairs) == len(by_server) and all(rounds.steady(ratios) for pair in pairs for ratios in pair):
+        if len(pairs) == len(by_server) and all(sampling.steady(ratios) for pair in pairs for ratios in pair):
             rows.append([name, *(" / ".join(f"{statistics.median(ratios):.2f}" for ratios in pair) for pair in pairs)])
     if len(rows) < len(ROWS):
         left.out.append(f"README.md stays as it is: only {len(rows)} of its {len(ROWS)} rows are known well enough")
@@ -136,7 +136,7 @@ def drawing(found, note):
     """What each size costs, and a key takes."""
     def line(name, visit):
         figures = [getattr(size[name], visit).ratios for size in found]
-        return picture.Line(name, [statistics.median(ratios) if rounds.steady(ratios) else None for ratios in figures],
+        return picture.Line(name, [statistics.median(ratios) if sampling.steady(ratios) else None for ratios in figures],
                             dashed=visit == "new")
 
     # SET stands beside itself as what never strays.

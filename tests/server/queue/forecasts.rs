@@ -3,10 +3,10 @@
 use crate::harness::{Reply, Server, Wire, eventually};
 use crate::histories::run_histories;
 use crate::models::queue::{Outcome, QueueKey, QueueModel, QueuedCall, Waiter};
-use crate::queue::histories::{call, command, ms, six};
-use crate::queue::kit::{
+use crate::queue::fixtures::{
     NOON, SOON, answered, client_id, counter, many_files, queue, server, waiting_now, waits,
 };
+use crate::queue::histories::{call, command, ms, six};
 use crate::support::denied;
 use proptest::prelude::*;
 use std::cell::Cell;
