@@ -6,7 +6,7 @@ use std::time::Duration;
 use floodgate_redis::{Breaker, CallError, FailOpen, Limiter};
 use tokio::time::{sleep, timeout};
 
-use crate::kit::{Machine, PATIENCE, eventually, line};
+use crate::fixtures::{Machine, PATIENCE, eventually, line};
 
 #[tokio::test]
 async fn round_a_call() {

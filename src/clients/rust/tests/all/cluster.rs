@@ -7,7 +7,7 @@ use floodgate_redis::{
     ReserveError, Server, Source,
 };
 
-use crate::kit::{Machine, PATIENCE, asks_again, eventually, heard, used};
+use crate::fixtures::{Machine, PATIENCE, asks_again, eventually, heard, used};
 
 /// Of keys on all nodes.
 #[tokio::test]

@@ -12,7 +12,9 @@ use floodgate_redis::{
 use futures_util::future::join_all;
 use tokio::time::sleep;
 
-use crate::kit::{HANGS, Machine, PATIENCE, asks_again, calls, eventually, heard, held, in_line, line, used};
+use crate::fixtures::{
+    HANGS, Machine, PATIENCE, asks_again, calls, eventually, heard, held, in_line, line, used,
+};
 
 /// The totals of a key.
 async fn total(server: &Server, key: &str, name: &str) -> String {

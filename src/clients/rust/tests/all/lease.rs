@@ -7,7 +7,7 @@ use floodgate_redis::{
 };
 use tokio::time::sleep;
 
-use crate::kit::{HANGS, Machine, PATIENCE, calls, eventually, heard, held, line, used};
+use crate::fixtures::{HANGS, Machine, PATIENCE, calls, eventually, heard, held, line, used};
 
 async fn leases_again(lease: &Lease) {
     eventually("it leases", async || {

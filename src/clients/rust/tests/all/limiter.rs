@@ -8,7 +8,7 @@ use floodgate_redis::{
 };
 use futures_util::future::join_all;
 
-use crate::kit::{Machine, PATIENCE, acquired, calls, eventually, granted, in_line, line};
+use crate::fixtures::{Machine, PATIENCE, acquired, calls, eventually, granted, in_line, line};
 
 #[tokio::test]
 async fn a_limit_by_key() {

@@ -1,6 +1,6 @@
 //! The client on real servers, which are killed, frozen and started again meanwhile.
 //!
-//! They are asked for from who runs the tests: see `kit.rs`.
+//! They are asked for from who runs the tests: see `fixtures.rs`.
 
 #![allow(
     clippy::expect_used,
@@ -12,8 +12,8 @@
 
 mod breaker;
 mod cluster;
+mod fixtures;
 mod guard;
-mod kit;
 mod lease;
 mod limiter;
 mod outage;

@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 
-use crate::kit::{
+use crate::fixtures::{
     HANGS, Machine, PATIENCE, REST, acquired, asks_again, eventually, granted, heard, held, in_line, line,
 };
 

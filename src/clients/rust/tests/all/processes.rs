@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use floodgate_redis::{FailOpen, Limiter, redis};
 use futures_util::future::join_all;
 
-use crate::kit::{HANGS, Machine, asks_again, eventually, line};
+use crate::fixtures::{HANGS, Machine, asks_again, eventually, line};
 use crate::web::Web;
 
 /// How many of so many requests to each process pass, and how long the slowest took.

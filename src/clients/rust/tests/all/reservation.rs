@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::kit::{Machine, PATIENCE, calls, eventually, held, in_line, is_renewed, line, used};
+use crate::fixtures::{Machine, PATIENCE, calls, eventually, held, in_line, is_renewed, line, used};
 
 const LLM: &str = "1000/h,concurrent:2";
 
@@ -277,7 +277,7 @@ async fn killed_and_frozen_meanwhile() {
     assert_eq!(limiter.counters().fallback, 1);
     machine.is_to("start").await;
     drop(holder);
-    crate::kit::asks_again(&limiter).await;
+    crate::fixtures::asks_again(&limiter).await;
 
     let server = machine.server();
     let closed = Limiter::new(&machine.impatient(Duration::from_secs(2)), FailClosed);

@@ -14,7 +14,7 @@ use http::{Request, Response, StatusCode};
 use tower_layer::Layer as _;
 use tower_service::Service;
 
-use crate::kit::{Machine, heard};
+use crate::fixtures::{Machine, heard};
 
 /// Says of its own how many requests are left for what it does.
 #[derive(Clone)]

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::{Child, Command};
 
-use crate::kit::{Machine, PATIENCE, eventually, held, line, used};
+use crate::fixtures::{Machine, PATIENCE, eventually, held, line, used};
 
 pub struct Response {
     pub status: u16,

@@ -20,11 +20,11 @@ use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
 use tokio::time::{sleep, timeout};
 
-use crate::kit::Machine;
+use crate::fixtures::Machine;
 
 #[allow(dead_code, reason = "these tests need less of it")]
-#[path = "../all/kit.rs"]
-mod kit;
+#[path = "../all/fixtures.rs"]
+mod fixtures;
 
 /// A provider of the application's.
 struct Meter {
