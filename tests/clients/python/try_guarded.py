@@ -386,103 +386,122 @@ def others_take(*keys: str) -> None:
         assert told.count(b"*6\r\n:1\r\n") == len(keys), told
 
 
-async def a_paid_call_in_asyncio(check: Server) -> None:
+class Sevens:
+    """Each takes a tenth of a second to make."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    async def make(self) -> int:
+        self.made += 1
+        await asyncio.sleep(0.1)
+        return 7
+
+
+async def a_cache_in_asyncio(server: aio.Server) -> None:
+    cache = aio.Cache(server, "aio")
+    await cache.set("x", [1], ttl=100)
+    assert await cache.get("x") == [1] and await cache.exists("x") and 90 < (await cache.ttl("x") or 0) <= 100
+    assert await cache.delete("x") == 1 and await cache.clear() == 0
+    await server.ask("SET", "aio!y", "1")
+    try:
+        await cache.once("y", Sevens().make)
+        raise AssertionError("the place is of another type")
+    except ResponseError as error:
+        assert "WRONGTYPE" in str(error)
+
+
+async def one_of_many_makes_it_in_asyncio(server: aio.Server, check: Server) -> None:
+    cache = aio.Cache(server, "aio")
+    sevens = Sevens()
+    assert await asyncio.gather(*(cache.once("seven", sevens.make) for _ in range(20))) == [7] * 20
+    assert sevens.made == 1
+    # Also where the server lets nobody wait for so long.
+    patient = aio.Cache(server, "aio", patience=3600)
+    async with patient.making("patient"):
+        waits = asyncio.create_task(patient.once("patient", sevens.make))
+        deadline = time.monotonic() + 60
+        while (await server.ask("RL.QUEUE", "aio!patient"))[0] == 0:
+            assert time.monotonic() < deadline, "it stands in line"
+            await asyncio.sleep(0.02)
+    assert await waits == 7
+    lets_wait(check, "50ms")
+    sevens = Sevens()
+    assert await asyncio.gather(*(cache.once("brief", sevens.make) for _ in range(20))) == [7] * 20
+    assert sevens.made == 1
+    impatient = aio.Cache(server, "aio", patience=0.2)
+    async with impatient.making("z"):
+        assert await impatient.once("z", sevens.make) == 7
+    lets_wait(check, "30s")
+
+
+async def a_guarded_call_in_asyncio(server: aio.Server, check: Server) -> None:
+    limiter = aio.Limiter(server, FailClosed())
+    gone = asyncio.Event()
+
+    @aio.guarded(
+        limiter,
+        aio.Breaker(server, "{aio}api", "1:open=100ms:lease=1h"),
+        key="{aio}ann",
+        limits="5/h",
+        cache=aio.Cache(server, "aio"),
+        spend=lambda _: "0.5",
+    )
+    async def ask(question: str) -> str:
+        if question == "never":
+            gone.set()
+            await asyncio.sleep(60)
+        if question == "bad":
+            raise OSError("no answer")
+        return question + "!"
+
+    assert [await ask("1"), await ask("1")] == ["1!", "1!"]
+    assert (await limiter.quota("{aio}ann", "5/h"))[0].used == 1
+    told = stats(check, "{aio}ann")
+    assert (told["ok"], told["cached"], float(told["spend"])) == (2, 1, 0.5), told
+    try:
+        await ask("bad")
+        raise AssertionError("it failed")
+    except OSError:
+        pass
+    await asyncio.sleep(0.15)
+    # A trial that is cancelled says nothing, and is given back.
+    trial = asyncio.ensure_future(ask("never"))
+    await gone.wait()
+    trial.cancel()
+    await asyncio.wait([trial])
+    assert trial.cancelled()
+    assert await ask("2") == "2!"
+    told = stats(check, "{aio}ann")
+    assert (told["ok"], told["fail"]) == (3, 1), told
+
+
+async def cancelled_while_it_is_asked(server: aio.Server) -> None:
+    """Units and trial are given back."""
+    limiter = aio.Limiter(server, FailClosed())
+    await server.ask("RL.POLICY", "SET", "joes", "5/h", "PREFIX", "{aio}joe")
+    for key, limits in (("{aio}ann", "5/h"), ("{aio}joe", None)):
+        used = (await limiter.quota(key, "5/h"))[0].used
+        lone = aio.guarded(limiter, aio.Breaker(server, "{aio}api", "1"), key=key, limits=limits)(Sevens().make)
+        please("freeze")
+        asking = asyncio.ensure_future(lone())
+        await asyncio.sleep(0.1)
+        asking.cancel()
+        await asyncio.wait([asking])
+        others_take(key)
+        deadline = time.monotonic() + 60
+        while (await limiter.quota(key, "5/h"))[0].used != used:
+            assert time.monotonic() < deadline, f"the unit of {key} is not given back"
+            await asyncio.sleep(0.02)
+        assert (await limiter.quota(key, "100/d:name=other"))[0].used == 1
+
+
+async def in_asyncio(check: Server) -> None:
     async with aio.Server(URL, patience=PATIENCE) as server:
-        cache = aio.Cache(server, "aio")
-        await cache.set("x", [1], ttl=100)
-        assert await cache.get("x") == [1] and await cache.exists("x") and 90 < (await cache.ttl("x") or 0) <= 100
-        assert await cache.delete("x") == 1 and await cache.clear() == 0
-        calls = 0
-
-        async def made() -> int:
-            nonlocal calls
-            calls += 1
-            await asyncio.sleep(0.1)
-            return 7
-
-        assert await asyncio.gather(*(cache.once("seven", made) for _ in range(20))) == [7] * 20
-        assert calls == 1
-
-        # Also where the server lets nobody wait for so long.
-        patient = aio.Cache(server, "aio", patience=3600)
-        async with patient.making("patient"):
-            waits = asyncio.create_task(patient.once("patient", made))
-            deadline = time.monotonic() + 60
-            while (await server.ask("RL.QUEUE", "aio!patient"))[0] == 0:
-                assert time.monotonic() < deadline, "it stands in line"
-                await asyncio.sleep(0.02)
-        assert await waits == 7
-        lets_wait(check, "50ms")
-        calls = 0
-        assert await asyncio.gather(*(cache.once("brief", made) for _ in range(20))) == [7] * 20
-        assert calls == 1
-        impatient = aio.Cache(server, "aio", patience=0.2)
-        async with impatient.making("z"):
-            assert await impatient.once("z", made) == 7
-        lets_wait(check, "30s")
-        await server.ask("SET", "aio!y", "1")
-        try:
-            await cache.once("y", made)
-            raise AssertionError("the place is of another type")
-        except ResponseError as error:
-            assert "WRONGTYPE" in str(error)
-
-        limiter = aio.Limiter(server, FailClosed())
-        gone = asyncio.Event()
-
-        @aio.guarded(
-            limiter,
-            aio.Breaker(server, "{aio}api", "1:open=100ms:lease=1h"),
-            key="{aio}ann",
-            limits="5/h",
-            cache=cache,
-            spend=lambda _: "0.5",
-        )
-        async def ask(question: str) -> str:
-            if question == "never":
-                gone.set()
-                await asyncio.sleep(60)
-            if question == "bad":
-                raise OSError("no answer")
-            return question + "!"
-
-        assert [await ask("1"), await ask("1")] == ["1!", "1!"]
-        assert (await limiter.quota("{aio}ann", "5/h"))[0].used == 1
-        told = stats(check, "{aio}ann")
-        assert (told["ok"], told["cached"], float(told["spend"])) == (2, 1, 0.5), told
-        try:
-            await ask("bad")
-            raise AssertionError("it failed")
-        except OSError:
-            pass
-        await asyncio.sleep(0.15)
-        # A trial that is cancelled says nothing, and is given back.
-        trial = asyncio.ensure_future(ask("never"))
-        await gone.wait()
-        trial.cancel()
-        await asyncio.wait([trial])
-        assert trial.cancelled()
-        assert await ask("2") == "2!"
-        told = stats(check, "{aio}ann")
-        assert (told["ok"], told["fail"]) == (3, 1), told
-
-        # Cancelled while it is asked: units and trial are given back.
-        await cache.delete("seven")
-        await server.ask("RL.POLICY", "SET", "joes", "5/h", "PREFIX", "{aio}joe")
-        for key, limits in (("{aio}ann", "5/h"), ("{aio}joe", None)):
-            used = (await limiter.quota(key, "5/h"))[0].used
-            lone = aio.guarded(limiter, aio.Breaker(server, "{aio}api", "1"), key=key, limits=limits)(made)
-            please("freeze")
-            asking = asyncio.ensure_future(lone())
-            await asyncio.sleep(0.1)
-            asking.cancel()
-            await asyncio.wait([asking])
-            others_take(key)
-            deadline = time.monotonic() + 60
-            while (await limiter.quota(key, "5/h"))[0].used != used:
-                assert time.monotonic() < deadline, f"the unit of {key} is not given back"
-                await asyncio.sleep(0.02)
-            assert (await limiter.quota(key, "100/d:name=other"))[0].used == 1
+        await a_cache_in_asyncio(server)
+        await one_of_many_makes_it_in_asyncio(server, check)
+        await a_guarded_call_in_asyncio(server, check)
+        await cancelled_while_it_is_asked(server)
 
 
 async def told(asked: Any) -> Any:
@@ -697,7 +716,7 @@ def main() -> None:
         who_waits_shares_the_places(server)
         asyncio.run(decorators_take_work(server))
         a_paid_call(server)
-        asyncio.run(a_paid_call_in_asyncio(server))
+        asyncio.run(in_asyncio(server))
         asyncio.run(the_answer_counts_more(server))
         asyncio.run(what_is_no_json(server))
         asyncio.run(while_redis_cannot_write(server))
