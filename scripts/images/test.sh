@@ -170,21 +170,12 @@ PYTHON
     done
 }
 
-musl() {
+# on_another_system SERVER LIBRARY: the library answers in that server of scripts/servers.sh.
+on_another_system() {
     local server port
-    server=$(scripts/servers.sh fetch redis-7.0-musl | awk '{ print $3 }')
+    server=$(scripts/servers.sh fetch "$1" | awk '{ print $3 }')
     port=$(free_port)
-    begin "$server" --port "$port" --save '' \
-        --loadmodule "$context/libfloodgate-x86_64-musl.so" enable-debug-command yes
-    asks "$port" and-panics
-}
-
-arm64() {
-    local server port
-    server=$(scripts/servers.sh fetch redis-7.0-arm64 | awk '{ print $3 }')
-    port=$(free_port)
-    begin "$server" --port "$port" --save '' \
-        --loadmodule "$context/libfloodgate-aarch64-gnu.so" enable-debug-command yes
+    begin "$server" --port "$port" --save '' --loadmodule "$context/$2" enable-debug-command yes
     asks "$port" and-panics
 }
 
@@ -198,5 +189,7 @@ step 'the image of the server' image "$here/server.Dockerfile" server --build-ar
 step 'RL.ACQUIRE in the image of the server' runs server
 step 'COPY --from the image of the library, and RL.ACQUIRE' copies_from_the_library
 step 'the init container copies the library into a volume' init_container
-[ ! -e "$context/libfloodgate-x86_64-musl.so" ] || step 'the library for musl, in a server built with musl' musl
-[ ! -e "$context/libfloodgate-aarch64-gnu.so" ] || step 'the library for arm64, in a server under qemu' arm64
+[ ! -e "$context/libfloodgate-x86_64-musl.so" ] || step 'the library for musl, in a server built with musl' \
+    on_another_system redis-7.0-musl libfloodgate-x86_64-musl.so
+[ ! -e "$context/libfloodgate-aarch64-gnu.so" ] || step 'the library for arm64, in a server under qemu' \
+    on_another_system redis-7.0-arm64 libfloodgate-aarch64-gnu.so
