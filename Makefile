@@ -8,7 +8,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 LOCKED := $(if $(CI),--locked)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo replay envoy lint test test-servers test-litellm torture monitor monitor-check monitor-test bench bench-check instructions reference package libraries images-context images-test walk clean
+.PHONY: help build run demo replay envoy lint advisories test test-servers test-litellm torture monitor monitor-check monitor-test bench bench-check instructions reference package libraries images-context images-test walk clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -71,6 +71,10 @@ test: ## Check format, lints and documentation, and run all tests; the last line
 lint: ## Check scripts, workflows and dependencies (shellcheck, ruff, actionlint, cargo-deny)
 	@scripts/setup.sh test
 	@scripts/lint/run.sh
+
+advisories: ## Ask the database of advisories, which is fetched from elsewhere, about the dependencies
+	@scripts/lint/install.sh
+	@"$${FLOODGATE_CACHE:-.cache}/lint/bin/cargo-deny" --all-features --locked check advisories
 
 test-servers: ## Run the integration tests on real servers of six versions
 	@scripts/setup.sh servers

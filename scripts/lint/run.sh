@@ -4,8 +4,8 @@
 #
 #   scripts/setup.sh test && scripts/lint/run.sh
 #
-# The advisories about dependencies need a database from elsewhere, so only
-# `.github/workflows/nightly.yml` asks for them.
+# The advisories about dependencies need a database from elsewhere: `make advisories`, which
+# `.github/workflows/nightly.yml` runs.
 set -euo pipefail
 
 cd "$(dirname "$0")/../.."
