@@ -3,6 +3,26 @@
 Every figure is a ratio within one run: the server on one core, the load on the
 other, the cases in turn for many short rounds, medians with the least and the
 most. Server time is what the server itself reports (INFO cpu).
+
+What is measured:
+    cases               one row a command, with its bounds
+    decision_kinds      by what the key is: new, there, changed, gone again; with their bounds
+    peers               the libraries that people use today (clients, lua)
+    reference_modules   the least module in C (bare), and redis-cell
+How:
+    server, versions    a server of our own; which servers scripts/servers.sh has
+    load                prepared pipelines
+    sampling            how many rounds, and what their figures are worth
+Each part of `make bench`:
+    cpu, visits, windows, keys, growth, memory, propagation, latency, threads, leases
+What becomes of it:
+    check               the bounds that are missed
+    report, picture     tables and drawings
+    publish             their places in BENCHMARKS.md and README.md
+Run by hand:
+    instructions, lookups, allocations, reservations, waiting, envoy
+
+`test_bench` tries what needs no server.
 """
 
 import argparse
@@ -70,7 +90,8 @@ class Parts:
 
 
 def parse():
-    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    purpose, _, _ = __doc__.partition("\n\nWhat is measured:")
+    parser = argparse.ArgumentParser(prog="make bench", description=purpose)
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each case")
     parser.add_argument("--keys", type=int, default=100_000, help="keys a case")
     parser.add_argument("--memory-keys", type=int, default=memory.QUICK,

@@ -10,6 +10,7 @@ difference and the number of commands say something elsewhere."""
 
 import argparse
 import asyncio
+import dataclasses
 import os
 import pathlib
 import re
@@ -24,8 +25,9 @@ from report import table
 from server import Server, begin, free_port
 
 ROOT = pathlib.Path(__file__).parents[2]
+UNLIMITED = "without limits"
 # Where a request has one descriptor, and where it has four.
-PATHS = {"without limits": "/free", "one descriptor": "/one", "four descriptors": "/four"}
+PATHS = {UNLIMITED: "/free", "one descriptor": "/one", "four descriptors": "/four"}
 
 LIMITS = "domain: edge\ndescriptors:\n" + "".join(
     f"  - {{key: d{n}, rate_limit: {{unit: hour, requests_per_unit: 4000000000}}}}\n" for n in range(4))
@@ -93,59 +95,100 @@ def wait(port, path="/", good=(200,)):
     raise SystemExit(f"bench: nothing answers on port {port}")
 
 
-def main():
+@dataclasses.dataclass
+class Route:
+    """What was measured of one route, round by round."""
+
+    # Requests a second, and their waits in milliseconds.
+    rates: list = dataclasses.field(default_factory=list)
+    p50: list = dataclasses.field(default_factory=list)
+    p99: list = dataclasses.field(default_factory=list)
+    requests: int = 0
+    # Commands that the service sent to Redis.
+    commands: int = 0
+
+
+class Programs:
+    """Those that are started on one core, and end together."""
+
+    def __init__(self, core):
+        self.core, self.started = core, []
+
+    def start(self, *command):
+        self.started.append(subprocess.Popen(command, preexec_fn=lambda: begin([self.core]),  # noqa: PLW1509
+                                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in self.started:
+            process.terminate()
+            process.wait()
+
+
+def asked():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=3, help="of each round")
     parser.add_argument("--rounds", type=int, default=5, help="of each route")
     parser.add_argument("--clients", type=int, default=8, help="that ask at a time")
-    options = parser.parse_args()
-    program = os.environ.get("FLOODGATE_ENVOY_SERVICE") or os.path.join(
+    return parser.parse_args()
+
+
+def start(programs, redis, folder):
+    """The service and an Envoy in front of it; the ports of both by HTTP."""
+    service = os.environ.get("FLOODGATE_ENVOY_SERVICE") or os.path.join(
         os.environ.get("CARGO_TARGET_DIR", ROOT / "target"), "replay", "floodgate-envoy")
     envoy = subprocess.run([ROOT / "scripts/envoy.sh"], capture_output=True, text=True, check=True).stdout.strip()
     grpc, http, front = free_port(), free_port(), free_port()
+    limits, edge = pathlib.Path(folder, "limits.yaml"), pathlib.Path(folder, "envoy.yaml")
+    limits.write_text(LIMITS)
+    edge.write_text(bootstrap(front, grpc))
+    programs.start(service, "--config", limits, "--redis", f"redis://127.0.0.1:{redis.port}",
+                   "--listen", f"127.0.0.1:{grpc}", "--http", f"127.0.0.1:{http}")
+    wait(http, "/healthcheck")
+    programs.start(envoy, "-c", edge, "--concurrency", "1", "--disable-hot-restart")
+    wait(front, "/free")
+    return http, front
+
+
+def in_turn(options, http, front):
+    """All routes, by name, in rounds."""
+    routes = {name: Route() for name in PATHS}
+    for _ in range(options.rounds):
+        for name, path in PATHS.items():
+            route, before = routes[name], commands(http)
+            count, rate, p50, p99 = asyncio.run(measure(front, path, options.clients, options.seconds))
+            route.rates.append(rate)
+            route.p50.append(p50)
+            route.p99.append(p99)
+            route.requests += count
+            route.commands += commands(http) - before
+    return routes
+
+
+def rows(routes):
+    base = routes[UNLIMITED]
+    for name, route in routes.items():
+        added = ["", ""] if route is base else [
+            f"{statistics.median(waits) - statistics.median(plain):.2f}"
+            for waits, plain in ((route.p50, base.p50), (route.p99, base.p99))]
+        yield [name, f"{statistics.median(route.rates):,.0f}", f"{statistics.median(route.p50):.2f}",
+               f"{statistics.median(route.p99):.2f}", *added, f"{route.commands / max(route.requests, 1):.2f}"]
+
+
+def main():
+    options, cores = asked(), sorted(os.sched_getaffinity(0))
     server = Server()
-    started = []
-    with tempfile.TemporaryDirectory(prefix="floodgate-bench-") as folder:
-        limits, edge = pathlib.Path(folder, "limits.yaml"), pathlib.Path(folder, "envoy.yaml")
-        limits.write_text(LIMITS)
-        edge.write_text(bootstrap(front, grpc))
-        cores = sorted(os.sched_getaffinity(0))
-
-        def start(*command):
-            started.append(subprocess.Popen(command, preexec_fn=lambda: begin(cores[:1]),  # noqa: PLW1509
-                                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-
-        try:
-            start(program, "--config", limits, "--redis", f"redis://127.0.0.1:{server.port}",
-                  "--listen", f"127.0.0.1:{grpc}", "--http", f"127.0.0.1:{http}")
-            wait(http, "/healthcheck")
-            start(envoy, "-c", edge, "--concurrency", "1", "--disable-hot-restart")
-            wait(front, "/free")
+    try:
+        with tempfile.TemporaryDirectory(prefix="floodgate-bench-") as folder, Programs(cores[0]) as programs:
+            http, front = start(programs, server, folder)
             os.sched_setaffinity(0, {cores[-1]})
-            figures = {name: [] for name in PATHS}
-            asked = dict.fromkeys(PATHS, 0)
-            requests = dict.fromkeys(PATHS, 0)
-            for _ in range(options.rounds):
-                for name, path in PATHS.items():
-                    before = commands(http)
-                    count, rate, p50, p99 = asyncio.run(measure(front, path, options.clients, options.seconds))
-                    figures[name].append((rate, p50, p99))
-                    asked[name] += commands(http) - before
-                    requests[name] += count
-        finally:
-            for process in started:
-                process.terminate()
-                process.wait()
-            server.stop()
-    medians = {name: [statistics.median(column) for column in zip(*rows, strict=True)]
-               for name, rows in figures.items()}
-    _, base50, base99 = medians["without limits"]
-    rows = [[name, f"{rate:,.0f}", f"{p50:.2f}", f"{p99:.2f}",
-             *([f"{p50 - base50:.2f}", f"{p99 - base99:.2f}"] if name != "without limits" else ["", ""]),
-             f"{asked[name] / max(requests[name], 1):.2f}"]
-            for name, (rate, p50, p99) in medians.items()]
+            routes = in_turn(options, http, front)
+    finally:
+        server.stop()
     print(table([f"through Envoy, {options.clients} clients", "requests/s", "p50 ms", "p99 ms", "p50 added", "p99 added",
-                 "Redis commands a request"], rows), end="")
+                 "Redis commands a request"], list(rows(routes))), end="")
     print("envoyproxy/ratelimit sends INCRBY and EXPIRE for each descriptor")
 
 

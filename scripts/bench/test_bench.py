@@ -1,9 +1,11 @@
 """The benchmark's own logic: no server needed."""
 
+import ast
 import dataclasses
 import io
 import math
 import pathlib
+import re
 import sys
 import tempfile
 import unittest
@@ -40,6 +42,14 @@ def figures(**ratios):
     rounds = {"set_again": [0.9, 1.1, 1.1], "bucket": [1.1] * 3, "gcra": [6.0] * 3} | ratios
     return {names[at]: Figures(by_name.get(names[at], cases.Case(names[at], b"xxx", None)), [], seen)
             for at, seen in rounds.items()}
+
+
+class Overview(unittest.TestCase):
+    def test_the_head_of_main_names_every_module(self):
+        folder = pathlib.Path(__file__).parent
+        head = ast.get_docstring(ast.parse((folder / "__main__.py").read_text()))
+        named = set(re.findall(r"[a-z_]+", head))
+        self.assertEqual({path.stem for path in folder.glob("*.py")} - {"__main__"} - named, set())
 
 
 class LookUps(unittest.TestCase):
