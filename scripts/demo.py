@@ -5,8 +5,7 @@ times, with one limiter per address, and shows whom it would have slowed down.
     LOG=/var/log/nginx/access.log LIMITS=20/m TOP=20 scripts/demo.py
 
 LOG     one access log in the common or combined format, plain or gzip, read
-        as `make replay` reads it (default: a sample of real traffic where it
-        lies beside the project, else generated traffic)
+        as `make replay` reads it (default: generated traffic)
 LIMITS  the limits of each address (default: 10/m)
 TOP     how many addresses to show (default: 15)
 
@@ -29,7 +28,6 @@ import time
 import zlib
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-SAMPLE = os.path.join(ROOT, "..", "shared", "data", "apache-access-2015.log")
 LINE = re.compile(
     r"(\S.*?) \[(\d{1,2})/([A-Z][a-z]{2})/(\d{4}):(\d\d):(\d\d):(\d\d)(?: ([+-])(\d\d)(\d\d))?\]"
 )
@@ -87,8 +85,6 @@ def generated():
 def read_log():
     """The requests in order of time, where they are from, and lines passed over."""
     path = os.environ.get("LOG")
-    if not path and os.path.exists(SAMPLE):
-        path = SAMPLE
     if not path:
         source, requests, passed_over = "generated traffic", generated(), 0
     else:

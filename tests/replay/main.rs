@@ -1,5 +1,5 @@
-//! `make replay`: the tool is run as people run it, on the log of a real server
-//! and on made ones, against counts that forget nothing.
+//! `make replay`: the tool is run as people run it, on generated logs and on the one that
+//! `FLOODGATE_LOG` names, against counts that forget nothing.
 
 #![cfg(test)]
 #![allow(clippy::pedantic, reason = "tests are read as stories, and their numbers are small")]
@@ -7,8 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-use support::Dice;
-
+use jiff::{civil::DateTime, tz::TimeZone};
 use std::{
     collections::BTreeMap,
     fs,
@@ -16,6 +15,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
 };
+use support::{Dice, LoggedRequest, logged_requests, named_log};
 
 const MINUTE: u64 = 60;
 
@@ -29,55 +29,41 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// The log of a real server; a made one where that is absent.
-fn log(dir: &Path) -> PathBuf {
-    let real = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/apache-access-2015.log");
-    if real.exists() {
-        return real;
-    }
-    let path = dir.join("made.log");
-    let mut made = fs::File::create(&path).unwrap();
+fn generated_log(dir: &Path) -> PathBuf {
+    let path = dir.join("generated.log");
+    let mut log = fs::File::create(&path).unwrap();
     let mut dice = Dice::new(5);
     for i in 0..5000 {
         // Busy minutes with few addresses, and lines that are not in order.
         let (who, hour) = (if dice.chance(30) { dice.below(3) } else { dice.below(800) }, i / 250);
         let line = format!("[17/May/2015:{hour:02}:05:{:02} +0000] \"GET / HTTP/1.1\" 200 1", dice.below(60));
-        writeln!(made, "10.0.{}.{} - - {line}", who / 256, who % 256).unwrap();
+        writeln!(log, "10.0.{}.{} - - {line}", who / 256, who % 256).unwrap();
     }
     path
 }
 
-/// Address and second of the day (times 86 400 for the day of the month), in
-/// order of time.
-fn requests(path: &Path) -> Vec<(String, u64)> {
-    let text = fs::read_to_string(path).unwrap();
-    let mut all: Vec<(String, u64)> = text
-        .lines()
-        .map(|line| {
-            let (address, rest) = line.split_once(' ').unwrap();
-            let stamp = rest.split_once('[').unwrap().1;
-            assert_eq!(&stamp[2..11], "/May/2015");
-            let number = |at: usize| stamp[at..at + 2].parse::<u64>().unwrap();
-            let second = ((number(0) * 24 + number(12)) * 60 + number(15)) * 60 + number(18);
-            (address.to_owned(), second)
-        })
-        .collect();
-    all.sort_by_key(|(_, second)| *second);
-    all
+/// How an address fared: requests granted and denied, and the times of its first and last denial.
+#[derive(Debug, Default, PartialEq)]
+struct Fared {
+    granted: u64,
+    denied: u64,
+    denials: Option<(u64, u64)>,
 }
 
-/// Address → granted and denied, by a model that sees all earlier grants.
-fn count(requests: &[(String, u64)], grants: impl Fn(&[u64], u64) -> bool) -> BTreeMap<String, (u64, u64)> {
+/// How each address fared, by a model that sees all earlier grants; times in seconds.
+fn count(requests: &[LoggedRequest], grants: impl Fn(&[u64], u64) -> bool) -> BTreeMap<String, Fared> {
     let mut past: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
-    let mut counts: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    for (address, now) in requests {
+    let mut counts: BTreeMap<String, Fared> = BTreeMap::new();
+    for (address, time) in requests {
+        let now = time / 1_000_000;
         let past = past.entry(address).or_default();
-        let count = counts.entry(address.clone()).or_default();
-        if grants(past, *now) {
-            past.push(*now);
-            count.0 += 1;
+        let fared = counts.entry(address.clone()).or_default();
+        if grants(past, now) {
+            past.push(now);
+            fared.granted += 1;
         } else {
-            count.1 += 1;
+            fared.denied += 1;
+            fared.denials = Some((fared.denials.map_or(now, |(first, _)| first), now));
         }
     }
     counts
@@ -87,49 +73,75 @@ fn within(granted: &[u64], now: u64, period: u64) -> usize {
     granted.iter().filter(|&&at| now - at < period).count()
 }
 
+/// Each of these is counted for itself.
+const COUNTED: &str = "30/m,60/h;fixed:20/m;10/s;fixed:40/ever";
+
+fn expected_of(requests: &[LoggedRequest]) -> [BTreeMap<String, Fared>; 4] {
+    [
+        count(requests, |past, now| within(past, now, MINUTE) < 30 && within(past, now, 60 * MINUTE) < 60),
+        count(requests, |past, now| past.iter().filter(|&&at| at / MINUTE == now / MINUTE).count() < 20),
+        count(requests, |past, now| within(past, now, 1) < 10),
+        count(requests, |past, _| past.len() < 40),
+    ]
+}
+
+/// A row of the sheet: which of the limits, the address, and how it fared.
+fn read_row(row: &str) -> (usize, String, Fared) {
+    // Only the first field may hold a comma, and is then quoted.
+    let rest_of = |limits| {
+        row.strip_prefix(&format!("\"{limits}\",")).or_else(|| row.strip_prefix(&format!("{limits},")))
+    };
+    let which = COUNTED.split(';').enumerate();
+    let (which, rest) = which
+        .filter_map(|(at, limits)| rest_of(limits).map(|rest| (at, rest)))
+        .next()
+        .unwrap_or_else(|| panic!("{row}"));
+    let fields: Vec<_> = rest.split(',').collect();
+    let number = |at: usize| fields[at].parse::<u64>().unwrap();
+    let time = |at: usize| {
+        let time: DateTime = fields[at].parse().unwrap_or_else(|error| panic!("{row}: {error}"));
+        u64::try_from(TimeZone::UTC.to_timestamp(time).unwrap().as_second()).unwrap()
+    };
+    assert_eq!(number(1), number(2) + number(3));
+    let denials = (!fields[4].is_empty()).then(|| (time(4), time(5)));
+    (which, fields[0].to_owned(), Fared { granted: number(2), denied: number(3), denials })
+}
+
+fn assert_counted_as_expected(log: &Path, expected: &[BTreeMap<String, Fared>; 4]) {
+    let dir = tempfile::tempdir().unwrap();
+    let sheet = dir.path().join("out.csv");
+    let shown = text(&replay(&[
+        "--limits".as_ref(),
+        COUNTED.as_ref(),
+        "--csv".as_ref(),
+        sheet.as_os_str(),
+        log.as_os_str(),
+    ]));
+    let mut got = [const { BTreeMap::new() }; 4];
+    for row in fs::read_to_string(&sheet).unwrap().lines().skip(1) {
+        let (which, address, fared) = read_row(row);
+        got[which].insert(address, fared);
+    }
+    for (at, (got, expected)) in got.iter().zip(expected).enumerate() {
+        assert_eq!(got, expected, "limits #{}", at + 1);
+        let sum = |of: fn(&Fared) -> u64| expected.values().map(of).sum::<u64>().to_string();
+        let line = shown.lines().find(|line| line.starts_with(&format!("#{}", at + 1))).unwrap();
+        let words: Vec<_> = line.split_whitespace().collect();
+        assert_eq!(words[2..4], [sum(|fared| fared.granted), sum(|fared| fared.denied)], "{line}");
+    }
+}
+
 #[test]
 fn every_address_fares_as_a_brute_force_count_says() {
     let dir = tempfile::tempdir().unwrap();
-    let log = log(dir.path());
-    let sheet = dir.path().join("out.csv");
-    let limits = "30/m,60/h;fixed:20/m;10/s;fixed:40/ever";
-    let output =
-        replay(&["--limits".as_ref(), limits.as_ref(), "--csv".as_ref(), sheet.as_os_str(), log.as_os_str()]);
-    let shown = text(&output);
-
-    let requests = requests(&log);
-    let expected = [
-        count(&requests, |past, now| within(past, now, MINUTE) < 30 && within(past, now, 60 * MINUTE) < 60),
-        count(&requests, |past, now| past.iter().filter(|&&at| at / MINUTE == now / MINUTE).count() < 20),
-        count(&requests, |past, now| within(past, now, 1) < 10),
-        count(&requests, |past, _| past.len() < 40),
-    ];
-    let mut got = vec![BTreeMap::new(); 4];
-    for row in fs::read_to_string(&sheet).unwrap().lines().skip(1) {
-        // Only the first field may hold a comma, and is then quoted.
-        let (which, rest) = limits
-            .split(';')
-            .enumerate()
-            .find_map(|(at, limits)| {
-                let rest =
-                    row.strip_prefix(&format!("\"{limits}\",")).or(row.strip_prefix(&format!("{limits},")));
-                rest.map(|rest| (at, rest))
-            })
-            .unwrap_or_else(|| panic!("{row}"));
-        let fields: Vec<_> = rest.split(',').collect();
-        let number = |at: usize| fields[at].parse::<u64>().unwrap();
-        assert_eq!(number(1), number(2) + number(3));
-        assert_eq!(number(3) > 0, fields[4].starts_with("2015-05-1") && fields[5] >= fields[4], "{row}");
-        got[which].insert(fields[0].to_owned(), (number(2), number(3)));
+    let log = generated_log(dir.path());
+    let expected = expected_of(&logged_requests(&log));
+    let denies = |at: usize| expected[at].values().any(|fared| fared.denied > 0);
+    assert!(denies(0) && denies(1), "the generated log is not busy enough");
+    assert_counted_as_expected(&log, &expected);
+    if let Some(log) = named_log() {
+        assert_counted_as_expected(&log, &expected_of(&logged_requests(&log)));
     }
-    for (at, (got, expected)) in got.iter().zip(&expected).enumerate() {
-        assert_eq!(got, expected, "limits #{}", at + 1);
-        let (granted, denied) = expected.values().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
-        let line = shown.lines().find(|line| line.starts_with(&format!("#{}", at + 1))).unwrap();
-        let words: Vec<_> = line.split_whitespace().collect();
-        assert_eq!(words[2..4], [granted.to_string(), denied.to_string()], "{line}");
-    }
-    assert!(expected[0].values().any(|count| count.1 > 0) && expected[1].values().any(|count| count.1 > 0));
 }
 
 fn line(address: &str, second: u32) -> String {

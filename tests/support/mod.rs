@@ -1,9 +1,11 @@
 //! What the test programs share that needs no server: random numbers that a seed
 //! repeats, the checksum of RDB files, a key that effects alone change, usage under
-//! other limits, the six numbers of a decision by their names, and the folder of the project.
+//! other limits, the six numbers of a decision by their names, access logs, and the folder
+//! of the project.
 
 #![allow(dead_code, reason = "no single test program needs every part of it")]
 
+mod access_log;
 mod checksum;
 mod dice;
 mod effect_key;
@@ -13,6 +15,7 @@ mod root;
 
 #[allow(unused_imports, reason = "as above")]
 pub use self::{
+    access_log::{LoggedRequest, logged_requests, named_log},
     checksum::crc64,
     dice::Dice,
     effect_key::EffectKey,

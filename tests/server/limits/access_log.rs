@@ -1,56 +1,23 @@
-//! A real web server's traffic at its own times, one limiter per address: each
+//! A web server's traffic at its own times, one limiter per address: each
 //! decision is that of a model that forgets nothing and counts anew each time.
 
-use std::{collections::HashMap, fs};
+use std::collections::HashMap;
 
-use crate::support::root;
 use crate::{
     harness::{Reply, Server},
     models::bucket::FractionBucket,
     models::limit::{Counting, LimitModel},
-    support::Dice,
+    support::{Dice, LoggedRequest, logged_requests, named_log},
 };
 
-/// One request: who, and when in microseconds since 1970.
-pub type Request = (String, u64);
-
-/// Generated requests, and those of the log (in order of time, within a second in
-/// the order logged) where that is there: what must hold of one holds of both.
-pub fn logs() -> Vec<Vec<Request>> {
-    let path = root().join("../shared/data/apache-access-2015.log");
-    let mut logs = vec![generated()];
-    if let Ok(text) = fs::read_to_string(path) {
-        let mut real: Vec<_> =
-            text.lines().map(|line| parse(line).unwrap_or_else(|| panic!("{line}"))).collect();
-        real.sort_by_key(|(_, time)| *time);
-        assert!(real.len() >= 5000);
-        logs.push(real);
-    }
-    logs
+/// Generated requests, and those of the log that `FLOODGATE_LOG` names: what must hold of one holds of both.
+pub fn logs() -> Vec<Vec<LoggedRequest>> {
+    let named = named_log().map(|path| logged_requests(&path));
+    std::iter::once(generated()).chain(named).collect()
 }
 
-fn parse(line: &str) -> Option<Request> {
-    let (address, rest) = line.split_once(' ')?;
-    let stamp = rest.split_once('[')?.1.split_once(' ')?.0;
-    let mut parts = stamp.split(['/', ':']);
-    let mut part = || parts.next();
-    let day: i64 = part()?.parse().ok()?;
-    let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let name = part()?;
-    let month = i64::try_from(months.iter().position(|month| *month == name)?).ok()? + 1;
-    let year: i64 = part()?.parse().ok()?;
-    let clock: Vec<i64> = (0..3).map_while(|_| part()?.parse().ok()).collect();
-    let [hour, minute, second] = clock[..] else { return None };
-    // Days since 1970 in the Gregorian calendar, counted from March.
-    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days =
-        y * 365 + y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400) + (153 * m + 2) / 5 + day - 719_469;
-    let seconds = ((days * 24 + hour) * 60 + minute) * 60 + second;
-    Some((address.to_owned(), u64::try_from(seconds).ok()? * 1_000_000))
-}
-
-/// Many who come now and then, and a few crawlers that come in bursts, as in the log.
-fn generated() -> Vec<Request> {
+/// Many who come now and then, and a few crawlers that come in bursts.
+fn generated() -> Vec<LoggedRequest> {
     let mut dice = Dice::new(31);
     let mut time = 1_431_857_100;
     let (mut crawler, mut left) = (0, 0);
@@ -101,12 +68,13 @@ impl Model {
 }
 
 fn replay(limits: &str, model: &Model) {
-    for log in logs() {
-        replay_log(&log, limits, model);
-    }
+    let decided: Vec<_> = logs().iter().map(|log| replay_log(log, limits, model)).collect();
+    let (granted, denied) = decided[0];
+    assert!(granted > 4000 && denied > 20, "{limits}: {granted} granted, {denied} denied of those generated");
 }
 
-fn replay_log(log: &[Request], limits: &str, model: &Model) {
+/// How many requests were granted and denied.
+fn replay_log(log: &[LoggedRequest], limits: &str, model: &Model) -> (usize, usize) {
     let server = Server::start();
     let mut wire = server.wire();
     let mut models: HashMap<String, Model> = HashMap::new();
@@ -133,7 +101,7 @@ fn replay_log(log: &[Request], limits: &str, model: &Model) {
             }
         }
     }
-    assert!(yes > 4000 && no > 20, "{limits}: {yes} granted, {no} denied");
+    (yes, no)
 }
 
 #[test]
