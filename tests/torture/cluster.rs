@@ -16,6 +16,7 @@ use crate::{
     },
     load::LIMITS,
     size::{record, tries},
+    support::not_tried,
 };
 
 const TAGS: usize = 12;
@@ -327,7 +328,7 @@ fn atomic_slot_migration_under_load_loses_and_doubles_nothing() {
     let since = if program.valkey { (9, 0, 0) } else { (8, 4, 0) };
     let migrates = program.version >= since;
     if !migrates {
-        println!("this server has no atomic slot migration");
+        not_tried("atomic slot migration is", "this server has none");
         return;
     }
     let moves = tries(3, 30);

@@ -11,7 +11,7 @@ use std::{
 use tempfile::TempDir;
 
 use crate::harness::{Reply, Server};
-use crate::support::root;
+use crate::support::{not_tried, root};
 
 /// A language, as its code is marked on the page.
 struct Language {
@@ -98,7 +98,7 @@ fn tried(language: &Language, server: &Server) -> bool {
     let folder = dir.path();
     let (is_there, _) = shell(there, folder);
     if !is_there {
-        eprintln!("the program in {name} is NOT tried: its Debian packages are not installed");
+        not_tried(&format!("the program in {name} is"), "its Debian packages are not installed");
         return false;
     }
     fs::write(folder.join(file), program(&page(), name)).unwrap();

@@ -3,14 +3,13 @@
 
 use std::{
     fs,
-    io::Write as _,
     path::Path,
     process::{Command, Stdio},
 };
 
 use tempfile::TempDir;
 
-use crate::support::root;
+use crate::support::{not_tried, root};
 use crate::{
     clients::recipes::{CLIENTS, PACKAGES, durable, installed, interpreter, python, succeeds, tried},
     harness::Server,
@@ -163,7 +162,7 @@ fn a_user_is_at_the_first_limited_request_soon() {
 fn the_page_shows_what_happens() {
     let Some(folder) = installed("python") else { return };
     if Command::new("chromium").arg("--version").output().is_err() {
-        let _ = writeln!(std::io::stderr(), "\nchromium is not installed: the page is NOT tried");
+        not_tried("the page of the service is", "chromium is not installed");
         return;
     }
     let mut program = python(&folder, "try_page.py");

@@ -13,6 +13,7 @@ use std::{
 use tempfile::TempDir;
 
 use crate::harness::{Sentinels, Server, cluster};
+use crate::support::not_tried;
 
 pub const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/clients");
 pub const PACKAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../src/clients");
@@ -30,8 +31,7 @@ pub fn installed(language: &str) -> Option<PathBuf> {
     match output.status.code() {
         Some(0) => Some(String::from_utf8_lossy(&output.stdout).trim().into()),
         Some(3) => {
-            // Not through the macro: what tests print is kept back.
-            let _ = writeln!(std::io::stderr(), "\nthe programs in {language} are NOT tried: {said}");
+            not_tried(&format!("the programs in {language} are"), &said);
             None
         }
         _ => panic!("{said}"),

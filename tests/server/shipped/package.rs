@@ -1,7 +1,7 @@
 //! `make package`: what it builds is unpacked into an empty folder, as a package
 //! manager would, and loaded from there.
 
-use crate::support::{granted, root};
+use crate::support::{granted, not_tried, root};
 use std::{
     fs,
     io::Write as _,
@@ -185,7 +185,7 @@ fn the_sums_are_those_of_the_packages() {
 #[test]
 fn dpkg_installs_it_into_a_clean_root_and_removes_it() {
     if run("id", &[Path::new("-u")]).trim() != "0" {
-        let _ = writeln!(std::io::stderr(), "\nonly root can try dpkg: NOT tried");
+        not_tried("dpkg is", "only root can install");
         return;
     }
     let dir = tempfile::tempdir().unwrap();
