@@ -145,7 +145,6 @@ if [ "$mode" = monitor ]; then
 fi
 if [ "$mode" = torture ]; then
     have valgrind || packages+=(valgrind)
-    compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || packages+=(libfaketime)
 fi
 [ ${#packages[@]} -eq 0 ] || install "${packages[@]}"
 [ ${#services[@]} -eq 0 ] || install_without_services "${services[@]}"

@@ -34,6 +34,7 @@ mod data;
 mod program;
 mod sentinel;
 mod server;
+mod wall_clock;
 mod wire;
 
 use std::time::{Duration, Instant};
@@ -49,6 +50,7 @@ pub use self::{
     program::{Program, c_library, module_path},
     sentinel::{NAME as SENTINEL_NAME, Sentinels},
     server::{Builder, Server, free_port, spawn},
+    wall_clock::{move_wall_clock, with_wall_clock},
     wire::{Arg, Reply, Wire, assert_error, assert_error_prefix},
 };
 

@@ -1,15 +1,14 @@
 //! C1: clocks that step forward and back.
 
 use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use crate::{
-    harness::{Program, Reply, Server, assert_same_data, call, eventually, wait_synced},
+    harness::{
+        Reply, Server, assert_same_data, call, eventually, move_wall_clock, wait_synced, with_wall_clock,
+    },
     size::{record, tries},
     support::Dice,
 };
@@ -91,70 +90,33 @@ fn steps_of_the_clock_deny_for_one_period_at_most() {
     record("steps of the clock, forward and back", steps, "nothing");
 }
 
-/// The library that shows a program another time (Debian's libfaketime), where
-/// the server can take it: beside jemalloc it never gets to start.
-fn faketime() -> Option<PathBuf> {
-    let version = Command::new(Program::under_test().path).arg("--version").output().ok()?;
-    if !String::from_utf8_lossy(&version.stdout).contains("malloc=libc") {
-        return None;
-    }
-    let found =
-        fs::read_dir("/usr/lib").ok()?.flatten().map(|entry| entry.path().join("faketime/libfaketime.so.1"));
-    found.into_iter().find(|path| path.exists())
-}
-
-/// A server that reads its time's offset from a file.
-fn faked(folder: &Path, library: &Path) -> Server {
-    use std::os::unix::fs::PermissionsExt as _;
-    let program = Program::under_test().path;
-    let (wrapper, offset) = (folder.join("server"), folder.join("offset"));
-    fs::write(&offset, "+0").expect("room");
-    let script = format!(
-        "#!/bin/sh\nLD_PRELOAD='{}' FAKETIME_NO_CACHE=1 FAKETIME_TIMESTAMP_FILE='{}' DONT_FAKE_MONOTONIC=1 exec '{}' \"$@\"\n",
-        library.display(),
-        offset.display(),
-        program.display()
-    );
-    fs::write(&wrapper, script).expect("room");
-    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).expect("our own file");
-    Server::builder().program(wrapper).start()
-}
-
 /// The same with the system's own clock, as an administrator (or a bad time
 /// server) steps it: keys' expiry times included.
 #[test]
 fn steps_of_the_system_clock_deny_for_one_period_at_most() {
-    let Some(library) = faketime() else {
-        println!("libfaketime is not installed, or this server cannot take it");
-        return;
-    };
-    let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
-    let master = faked(folders[0].path(), &library);
+    let (master, replica) = (with_wall_clock().start(), with_wall_clock().start());
     let time = |server: &Server| server.line("TIME")[0].text().parse::<i64>().expect("a number");
     let real = || {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
         i64::try_from(since.as_secs()).expect("this age")
     };
-    let step = |at: usize, server: &Server, seconds: i64| {
-        let (next, file) = (folders[at].path().join("next"), folders[at].path().join("offset"));
-        fs::write(&next, format!("{seconds:+}")).expect("room");
-        fs::rename(next, file).expect("our own file");
+    let step = |server: &Server, seconds: i64| {
+        move_wall_clock(server, seconds);
         // A command may still be told the time of the loop's last turn.
         eventually(Duration::from_secs(10), "the server sees the step", || {
             (time(server) - real() - seconds).abs() <= 1
         });
     };
-    let replica = faked(folders[1].path(), &library);
     replica.follow(&master);
     let limits = ["2/2s", "bucket:2/2s", "fixed:2/2s", "100/2s"];
     let empty = |limits: &str, name: &str| while call!(master, "RL.ACQUIRE", name, limits)[0].int() > 0 {};
     let (hour, day) = (3600, 86_400);
     for offset in [hour, 400 * day, -hour, 0] {
-        step(0, &master, offset);
+        step(&master, offset);
         for limits in limits {
             empty(limits, limits);
         }
-        step(0, &master, 0);
+        step(&master, 0);
         for limits in limits {
             let six = call!(master, "RL.ACQUIRE", limits, limits);
             assert!(six[0].int() > 0 || six[3].int() <= 2041, "{limits} after {offset}: {six:?}");
@@ -172,11 +134,11 @@ fn steps_of_the_system_clock_deny_for_one_period_at_most() {
         empty(limits, limits);
     }
     wait_synced(&master, &replica);
-    step(1, &replica, -2 * day);
+    step(&replica, -2 * day);
     replica.ok("REPLICAOF NO ONE");
     for limits in limits {
         let six = call!(replica, "RL.ACQUIRE", limits, limits);
         assert!(six[0].int() > 0 || six[3].int() <= 2041, "{limits} on the replica: {six:?}");
     }
-    record("steps of the system's clock (faketime)", 5, "nothing");
+    record("steps of the system's clock", 5, "nothing");
 }

@@ -1,34 +1,12 @@
 //! The wall clock of a server steps back by an hour, as an administrator or a bad time server steps
 //! it, while nobody sends anything. What the module does by time goes on at once.
 
-use crate::harness::{Builder, Program, Reply, Server, c_library, cluster_of, eventually};
-use std::{
-    fs, io::Write as _, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::LazyLock, time::Duration,
-};
-
-/// A program that runs the server under test with a wall clock that a test can move.
-static WITH_CLOCK: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
-    let (folder, library) = c_library("server/module/clock.c");
-    let wrapper = folder.path().join("server");
-    let script = format!(
-        "#!/bin/sh\n[ \"$1\" != redis.conf ] || head -c 8 /dev/zero >moved\nLD_PRELOAD='{}' exec '{}' \"$@\"\n",
-        library.display(),
-        Program::under_test().path.display()
-    );
-    fs::write(&wrapper, script).expect("room");
-    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).expect("our own file");
-    (folder, wrapper)
-});
-
-/// A server to be, without the debug clock.
-fn builder() -> Builder {
-    Server::builder().program(&WITH_CLOCK.1)
-}
+use crate::harness::{Reply, Server, cluster_of, eventually, move_wall_clock, with_wall_clock};
+use std::time::Duration;
 
 /// Moves the wall clock of a server to an hour before that of the machine.
 fn step_back(server: &Server) {
-    let mut moved = fs::OpenOptions::new().write(true).open(server.dir().join("moved")).expect("its file");
-    moved.write_all(&(-3600_i64).to_ne_bytes()).expect("room");
+    move_wall_clock(server, -3600);
 }
 
 /// How late anybody may be on a busy machine, and far below an hour.
@@ -38,7 +16,7 @@ const SOON: Duration = Duration::from_secs(20);
 /// passed, whatever the wall clock says.
 #[test]
 fn waiters_are_served_and_waits_end_after_a_step_back() {
-    let server = builder().start();
+    let server = with_wall_clock().start();
     server.line("RL.ACQUIRE soon 1/5s");
     server.line("RL.ACQUIRE late 1/h");
     server.line("RL.RESERVE 1 place concurrent:1 TTL 5s ID a");
@@ -68,7 +46,7 @@ fn waiters_are_served_and_waits_end_after_a_step_back() {
 /// A node that stepped back still tells its policies to one that returns, which says that they agree.
 #[test]
 fn policies_reach_a_node_that_returns_after_a_step_back() {
-    let mut cluster = cluster_of(&builder(), 3, 0);
+    let mut cluster = cluster_of(&with_wall_clock(), 3, 0);
     for node in &cluster.nodes[1..] {
         step_back(node);
     }
