@@ -5,6 +5,7 @@ mod clear;
 mod cluster_policies;
 mod cluster_policies_in_time;
 mod ends;
+mod every_setting;
 mod gauges;
 mod info;
 mod metrics;
