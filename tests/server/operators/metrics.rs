@@ -1,6 +1,7 @@
 //! RL.METRICS: INFO's numbers as a map, and counts that carry a label.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use crate::harness::{Reply, Server, assert_error_prefix};
 
@@ -157,6 +158,20 @@ fn a_waiter_counts_under_labels_when_it_is_served() {
     assert_eq!(labelled(&server, "granted_by_policy"), owned(&[("slow", 2)]));
 }
 
+/// What durations may add up to of which so many are known to be at most each bound, as Prometheus counts.
+fn possible_sum(buckets: Vec<(Reply, Reply)>) -> RangeInclusive<i64> {
+    let (mut least, mut most, mut below, mut counted) = (0, 0, -1, 0);
+    for (bound, up_to) in buckets {
+        let count = up_to.int() - counted;
+        counted = up_to.int();
+        least += count * (below + 1);
+        // The last bucket has no bound.
+        below = bound.text().parse().unwrap_or(i64::from(i32::MAX));
+        most += count * below;
+    }
+    least..=most
+}
+
 #[test]
 fn how_long_each_command_takes() {
     let server = Server::start();
@@ -178,7 +193,11 @@ fn how_long_each_command_takes() {
     assert_eq!(all, (0..all.len()).map(sum).collect::<Vec<_>>());
     let sums = metrics.field("command_latency_us_sum_by_command").pairs();
     assert_eq!(sums.len(), counts.len());
-    assert!(sums.iter().all(|(name, us)| counts.contains_key(&name.text()) && us.int() >= 0));
+    for (name, us) in &sums {
+        let of_command = by_command.iter().find(|(other, _)| other == name).unwrap();
+        let possible = possible_sum(of_command.1.pairs());
+        assert!(possible.contains(&us.int()), "{name:?}: {us:?} us, not {possible:?}");
+    }
     let sum: i64 = sums.iter().map(|(_, us)| us.int()).sum();
     assert_eq!(sum, metrics.field("command_latency_us_sum").int());
 }
