@@ -9,6 +9,7 @@ use floodgate::core::policies::table::MOST_DELETED;
 use floodgate::core::policies::{
     ChangedBy, NodeId, Policies, Policy, PolicyEntry, PolicyState, PolicyVersion,
 };
+use floodgate::core::wire::{put_bytes, put_u64};
 use floodgate::types::effect::policy::PolicyChange;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -357,10 +358,49 @@ fn what_lies_more_than_a_day_ahead_is_not_accepted() {
     assert_eq!((news.entries, news.ahead), (vec![at(limit)], 2));
 }
 
-/// Any bytes are a message or an error; a policy that this version cannot read does not
-/// hide the others.
-#[test]
-fn damaged_messages_are_refused_or_harmless() {
+/// What the bytes say is all that they say: what is read of them is written as the same bytes, and where a
+/// policy is of a later version, the others are.
+fn assert_lossless(bytes: &[u8]) {
+    let mut written = Vec::new();
+    match message::read(bytes) {
+        Err(_) => return,
+        Ok(PolicyMessage::Summary(summary)) => written = summary.message(),
+        Ok(PolicyMessage::Query(known)) => {
+            written.extend([1, 2]);
+            for bound in [&known.after, &known.until] {
+                put_bytes(&mut written, bound.as_ref().map_or("", Label::as_str).as_bytes());
+            }
+            for outline in &known.outlines {
+                put_bytes(&mut written, outline.name.as_str().as_bytes());
+                put_version(&mut written, outline.version);
+                put_u64(&mut written, outline.state);
+            }
+        }
+        Ok(PolicyMessage::Entries(received)) => {
+            written.extend([1, 3]);
+            received.entries.iter().for_each(|entry| entry.put(&mut written));
+            if received.unreadable > 0 {
+                let Ok(PolicyMessage::Entries(again)) = message::read(&written) else { panic!() };
+                assert_eq!((again.entries, again.unreadable), (received.entries, 0));
+                return;
+            }
+        }
+    }
+    assert_eq!(written, bytes);
+}
+
+fn put_version(out: &mut Vec<u8>, version: PolicyVersion) {
+    put_u64(out, version.number);
+    if version.node == NodeId::NONE {
+        return put_bytes(out, b"");
+    }
+    let digits = version.node.to_string();
+    let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
+    put_bytes(out, &(0..NodeId::DIGITS).step_by(2).map(byte).collect::<Vec<_>>());
+}
+
+/// Messages of each kind, and the table that they tell of.
+fn whole_messages() -> (Policies, Vec<Vec<u8>>) {
     let entry = |name: &str| PolicyEntry {
         name: label(name),
         version: PolicyVersion { number: START_MS, node: id(3) },
@@ -374,15 +414,25 @@ fn damaged_messages_are_refused_or_harmless() {
     let summary = message::TableSummary { version: 7, digest: u64::MAX, history: 0, master: true };
     let mut messages = [message::entry_messages(&all_entries(&table)), message::queries(&table)].concat();
     messages.push(summary.message());
+    (table, messages)
+}
+
+/// A message that has lost a bit is refused or harmless; a policy that this version cannot read does not
+/// hide the others.
+#[test]
+fn damaged_messages_are_refused_or_harmless() {
+    let (table, messages) = whole_messages();
     for whole in &messages {
         message::read(whole).unwrap();
+        assert_lossless(whole);
         for cut in 0..whole.len() {
-            let _ = message::read(&whole[..cut]);
+            assert_lossless(&whole[..cut]);
         }
         for at in 0..whole.len() {
             for bit in 0..8 {
                 let mut bytes = whole.clone();
                 bytes[at] ^= 1 << bit;
+                assert_lossless(&bytes);
                 if let Ok(PolicyMessage::Entries(told)) = message::read(&bytes) {
                     let mut table = table.clone();
                     message::news(&table, told.entries, START_MS)
@@ -405,11 +455,43 @@ fn damaged_messages_are_refused_or_harmless() {
     assert_eq!((told.unreadable, told.entries.len()), (1, 2));
 }
 
+/// A change that no node made has one form.
+#[test]
+fn zeros_are_no_name_of_a_node() {
+    let mut bytes = vec![1, 3];
+    put_bytes(&mut bytes, b"gone");
+    put_u64(&mut bytes, START_MS);
+    let before = bytes.len();
+    put_bytes(&mut bytes, b"");
+    bytes.push(2);
+    assert_lossless(&bytes);
+    message::read(&bytes).unwrap();
+    bytes.splice(before..=before, [&[20][..], &[0; 20]].concat());
+    assert!(message::read(&bytes).is_err());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_bytes_break_the_reader(kind in 0..5u8, bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = message::read(&[&[1, kind][..], &bytes].concat());
+    fn any_bytes_are_read_as_what_they_are_or_refused(
+        kind in 0..5u8,
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        assert_lossless(&[&[1, kind][..], &bytes].concat());
+    }
+
+    /// A part of a message becomes other bytes.
+    #[test]
+    fn changed_messages_are_read_as_what_they_are_or_refused(
+        which: prop::sample::Index,
+        at: prop::sample::Index,
+        removed in 0..4usize,
+        put in prop::collection::vec(any::<u8>(), 0..4),
+    ) {
+        let mut bytes = which.get(&whole_messages().1).clone();
+        let at = at.index(bytes.len());
+        bytes.splice(at..(at + removed).min(bytes.len()), put);
+        assert_lossless(&bytes);
     }
 }

@@ -70,10 +70,15 @@ impl PolicyVersion {
 
     pub(in crate::core) fn read(rest: &mut Reader<'_>) -> Result<Self, Corrupt> {
         let number = rest.u64()?;
-        let node = match rest.bytes(NodeId::BYTES)? {
+        let bytes = rest.bytes(NodeId::BYTES)?;
+        let node = match bytes {
             [] => NodeId::NONE,
-            bytes => NodeId(bytes.try_into().map_err(|_| Corrupt("a node's name of another length"))?),
+            _ => NodeId(bytes.try_into().map_err(|_| Corrupt("a node's name of another length"))?),
         };
+        if node == NodeId::NONE && !bytes.is_empty() {
+            // Equal versions have equal bytes.
+            return Err(Corrupt("a node's name of zeros"));
+        }
         Ok(Self { number, node })
     }
 }
