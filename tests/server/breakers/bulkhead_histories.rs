@@ -7,8 +7,8 @@ use crate::breakers::fixtures::START;
 use crate::harness::{Reply, Server, assert_same_data, assert_survives_kill, wait_synced};
 use crate::histories::{Transcript, run_histories};
 use crate::models::breaker::BreakerModel;
-use crate::models::bulkhead::{Bulkhead, BulkheadReservation, DAY, LIMITS, RATE};
-use crate::support::denied;
+use crate::models::bulkhead::{Bulkhead, BulkheadDenial, BulkheadReservation, DAY, LIMITS, RATE};
+use crate::support::{RateLimitReply, denied};
 use floodgate::core::breaker::{Breaker, CircuitState, Permit, Report, ReportOutcome};
 use proptest::option::weighted;
 use proptest::prelude::*;
@@ -65,6 +65,85 @@ struct Clause {
     ttl_ms: Option<u64>,
     id: Option<&'static str>,
     critical: bool,
+}
+
+impl Clause {
+    fn reserves(&self) -> bool {
+        self.ttl_ms.is_some()
+    }
+
+    fn id(&self) -> Option<&'static str> {
+        self.id.filter(|_| self.reserves())
+    }
+
+    fn command(&self, key: usize, at: usize) -> String {
+        let (breaker, limit) = (format!("{} {}", BREAKER_KEYS[key], BREAKERS[key]), LIMIT_KEYS[at]);
+        let limits = if self.reserves() { LIMITS } else { RATE };
+        let mut command = format!("CB.ACQUIRE {breaker} LIMIT {limit} {limits} COST {}", self.cost);
+        if let Some(ttl) = self.ttl_ms {
+            command += &format!(" TTL {ttl}ms");
+        }
+        if let Some(id) = self.id() {
+            command += &format!(" ID {id}");
+        }
+        if self.critical {
+            command += " CRITICAL";
+        }
+        command
+    }
+
+    /// What the limit said, of an answer with a limit.
+    fn limit_reply(&self, reply: &Reply) -> RateLimitReply {
+        if self.reserves() { reply[4][1].rate_limit() } else { reply[4].rate_limit() }
+    }
+
+    /// The open reservation of this ID.
+    fn known_in(&self, seen: &Bulkhead) -> Option<BulkheadReservation> {
+        self.id().and_then(|id| seen.find(id)).filter(|one| !one.ended).cloned()
+    }
+
+    fn denial_in(&self, seen: &Bulkhead, now: u64) -> Option<BulkheadDenial> {
+        match self.known_in(seen) {
+            Some(_) => None,
+            None => seen.denial(self.cost, self.critical, self.reserves(), now),
+        }
+    }
+}
+
+/// What a limit says of a call before anything is changed.
+struct LimitBefore {
+    /// The limit as it is at the time of the call.
+    seen: Bulkhead,
+    stepped_back: bool,
+    known: Option<BulkheadReservation>,
+    denial: Option<BulkheadDenial>,
+}
+
+impl LimitBefore {
+    fn new(limit: &Bulkhead, clause: &Clause, now: u64) -> Self {
+        let seen = limit.at(now);
+        let (known, denial) = (clause.known_in(&seen), clause.denial_in(&seen, now));
+        Self { seen, stepped_back: now < limit.seen, known, denial }
+    }
+
+    /// How long the call has to wait for both, where the breaker says so long: when it would admit the
+    /// call, the limit is asked again.
+    fn with_breaker(&self, clause: &Clause, wait: Option<u64>, now: u64) -> Option<u64> {
+        let mut wait = wait;
+        while let Some(us) = wait {
+            // Whole milliseconds are told, and at their end a reservation may have ended, too.
+            let us = us.div_ceil(1000) * 1000;
+            wait = Some(us);
+            let then = now + us;
+            let mut later = self.seen.at(then);
+            if then / DAY > now / DAY {
+                later.used = 0;
+            }
+            let Some(denial) = clause.denial_in(&later, then) else { break };
+            wait = denial.wait.map(|more| us + more);
+        }
+        wait
+    }
 }
 
 /// The reservation that is settled.
@@ -180,120 +259,93 @@ impl<'s> History<'s> {
     }
 
     fn acquire(&mut self, key: usize, at: usize, clause: &Clause) {
-        let &Clause { cost, ttl_ms, id, critical } = clause;
         let now = self.now;
-        let reserves = ttl_ms.is_some();
-        let mut command =
-            format!("CB.ACQUIRE {} {} LIMIT {}", BREAKER_KEYS[key], BREAKERS[key], LIMIT_KEYS[at]);
-        command += &format!(" {} COST {cost}", if reserves { LIMITS } else { RATE });
-        if let Some(ttl) = ttl_ms {
-            command += &format!(" TTL {ttl}ms");
-        }
-        let id = id.filter(|_| reserves);
-        if let Some(id) = id {
-            command += &format!(" ID {id}");
-        }
-        if critical {
-            command += " CRITICAL";
-        }
-
-        // What the limit says.
-        let seen = self.limits[at].at(now);
-        let stepped_back = now < self.limits[at].seen;
-        let known_in = |seen: &Bulkhead| id.and_then(|id| seen.find(id)).filter(|one| !one.ended).cloned();
-        let denial_in = |seen: &Bulkhead, now| match known_in(seen) {
-            Some(_) => None,
-            None => seen.denial(cost, critical, reserves, now),
-        };
-        let (known, denial) = (known_in(&seen), denial_in(&seen, now));
-        // What the breaker says.
+        let before = LimitBefore::new(&self.limits[at], clause, now);
         let breaker = &self.breakers[key];
         let mut asked = self.circuits[key].clone();
         let said = asked.as_mut().map(|model| model.acquire(breaker, breaker, now));
-        let admits = said.is_none_or(|(permit, ..)| permit.is_some());
+        let reply = self.line(&clause.command(key, at));
+        match said {
+            Some((None, wait, _)) => {
+                let model = asked.unwrap();
+                let wait = before.with_breaker(clause, wait, now);
+                let state = Reply::bulk(model.state().name());
+                assert_eq!(
+                    reply.items(),
+                    [Reply::Int(0), state, Reply::NilBulk, Reply::Int(ms(wait)), Reply::NilBulk]
+                );
+                self.circuits[key] = Some(model);
+                self.denied_on(at, before);
+            }
+            _ if before.denial.is_some() => {
+                self.denied_by_limit(key, &before, clause, &reply);
+                self.denied_on(at, before);
+            }
+            _ => {
+                self.admitted(key, asked, said.and_then(|(permit, ..)| permit), &reply);
+                self.granted[usize::from(clause.reserves())] += 1;
+                self.granted_on(at, before, clause, &reply);
+            }
+        }
+    }
 
-        let reply = self.line(&command);
-        if !admits {
-            let (_, wait, _) = said.unwrap();
-            let model = asked.unwrap();
-            // When the breaker would admit the call, the limit is asked again.
-            let mut wait = wait;
-            while let Some(us) = wait {
-                // Whole milliseconds are told, and at their end a reservation may have ended, too.
-                let us = us.div_ceil(1000) * 1000;
-                wait = Some(us);
-                let then = now + us;
-                let mut later = seen.at(then);
-                if then / DAY > now / DAY {
-                    later.used = 0;
-                }
-                let Some(denial) = denial_in(&later, then) else { break };
-                wait = denial.wait.map(|more| us + more);
-            }
-            let state = Reply::bulk(model.state().name());
-            assert_eq!(
-                reply.items(),
-                [Reply::Int(0), state, Reply::NilBulk, Reply::Int(ms(wait)), Reply::NilBulk]
-            );
-            self.circuits[key] = Some(model);
-            if stepped_back {
-                self.limits[at] = seen;
-            }
-            return;
+    /// A denial changes the limit only by recording a clock that stepped back.
+    fn denied_on(&mut self, at: usize, before: LimitBefore) {
+        if before.stepped_back {
+            self.limits[at] = before.seen;
         }
-        let limit_says = if reserves { reply[4][1].rate_limit() } else { reply[4].rate_limit() };
-        if let Some(denial) = denial {
-            // Of the breaker nothing changes but a clock that stepped back.
-            let state = match &mut self.circuits[key] {
-                None => CircuitState::Closed,
-                Some(model) => {
-                    let mut met = model.clone();
-                    met.pass(breaker, now);
-                    model.step_back(now);
-                    met.state()
-                }
-            };
-            let wait = ms(denial.wait);
-            assert_eq!(
-                (reply[0].int(), reply[1].text(), &reply[2]),
-                (0, state.name().into(), &Reply::NilBulk)
-            );
-            assert_eq!(reply[3].int(), wait);
-            assert_eq!(limit_says, denied().retry_ms(wait).index(denial.index));
-            if reserves {
-                assert_eq!(reply[4][0], Reply::NilBulk);
+    }
+
+    /// Of the breaker nothing changes but a clock that stepped back.
+    fn denied_by_limit(&mut self, key: usize, before: &LimitBefore, clause: &Clause, reply: &Reply) {
+        let now = self.now;
+        let state = match &mut self.circuits[key] {
+            None => CircuitState::Closed,
+            Some(model) => {
+                let mut met = model.clone();
+                met.pass(&self.breakers[key], now);
+                model.step_back(now);
+                met.state()
             }
-            if stepped_back {
-                self.limits[at] = seen;
-            }
-            return;
+        };
+        let denial = before.denial.as_ref().unwrap();
+        let wait = ms(denial.wait);
+        assert_eq!((reply[0].int(), reply[1].text(), &reply[2]), (0, state.name().into(), &Reply::NilBulk));
+        assert_eq!(reply[3].int(), wait);
+        assert_eq!(clause.limit_reply(reply), denied().retry_ms(wait).index(denial.index));
+        if clause.reserves() {
+            assert_eq!(reply[4][0], Reply::NilBulk);
         }
+    }
+
+    /// The breaker lets the call through, with the permit that its model expects, if there was one.
+    fn admitted(&mut self, key: usize, asked: Option<BreakerModel>, expected: Option<Permit>, reply: &Reply) {
         let permit = Permit::parse(reply[2].bytes()).unwrap();
-        match (&mut self.circuits[key], said) {
-            (circuit @ None, _) => {
-                let Permit::Closed { epoch } = permit else { panic!("{reply:?}") };
-                *circuit = Some(BreakerModel::new(breaker, now, epoch));
-            }
-            (circuit, Some((expected, ..))) => {
-                assert_eq!(Some(permit), expected);
-                *circuit = asked;
-            }
-            (Some(_), None) => unreachable!("a circuit was asked"),
+        let model = asked.unwrap_or_else(|| {
+            let Permit::Closed { epoch } = permit else { panic!("{reply:?}") };
+            BreakerModel::new(&self.breakers[key], self.now, epoch)
+        });
+        if expected.is_some() {
+            assert_eq!(Some(permit), expected);
         }
-        let state = self.circuits[key].as_ref().unwrap().state();
-        assert_eq!((reply[0].int(), reply[1].text(), reply[3].int()), (1, state.name().into(), 0));
+        let state = model.state().name();
+        assert_eq!((reply[0].int(), reply[1].text(), reply[3].int()), (1, state.into(), 0));
+        self.circuits[key] = Some(model);
         self.permits.push((key, permit));
-        self.granted[usize::from(reserves)] += 1;
-        if let Some(known) = known {
-            assert_eq!((reply[4][0].text(), limit_says.granted), (known.id, known.cost));
+    }
+
+    fn granted_on(&mut self, at: usize, before: LimitBefore, clause: &Clause, reply: &Reply) {
+        let (now, cost, says) = (self.now, clause.cost, clause.limit_reply(reply));
+        if let Some(known) = before.known {
+            assert_eq!((reply[4][0].text(), says.granted), (known.id, known.cost));
             return;
         }
-        assert_eq!((limit_says.granted, limit_says.retry_after_ms), (cost, 0));
+        assert_eq!((says.granted, says.retry_after_ms), (cost, 0));
         let limit = &mut self.limits[at];
-        *limit = seen;
+        *limit = before.seen;
         limit.used += cost;
-        if let Some(ttl_ms) = ttl_ms {
-            let id = id.map_or_else(|| reply[4][0].text(), str::to_owned);
+        if let Some(ttl_ms) = clause.ttl_ms {
+            let id = clause.id().map_or_else(|| reply[4][0].text(), str::to_owned);
             assert_eq!(reply[4][0].text(), id);
             limit.remove(&id);
             let end = now + ttl_ms * 1000;

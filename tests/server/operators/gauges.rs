@@ -193,101 +193,153 @@ fn after_a_clock_that_stepped_back() {
     assert_eq!(by_time(&server), [0, 1, 0]);
 }
 
+/// A command on one of four keys, or time that passes.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Reserve { key: usize, ttl_ms: u64 },
+    Release { key: usize, id: u64 },
+    Renew { key: usize, id: u64 },
+    Remove { key: usize, command: &'static str },
+    Fail { key: usize },
+    Admit { key: usize },
+    Force { key: usize, state: &'static str },
+    Rename { key: usize },
+    Pass { ms: i64 },
+}
+
+const QUICK_BREAKER: &str = "50%/5calls:min=2:open=2s:probes=2:lease=1s";
+
+impl Step {
+    /// The step of this number.
+    fn drawn(dice: &mut Dice, number: u64) -> Self {
+        let key = dice.below(4_usize);
+        match dice.below(14) {
+            0..=1 => Self::Reserve { key, ttl_ms: 1 + dice.below(8_000_u64) },
+            2 => Self::Release { key, id: dice.below(number + 1) },
+            3 => Self::Renew { key, id: dice.below(number + 1) },
+            4 if number.is_multiple_of(3) => {
+                Self::Remove { key, command: ["DEL", "RL.RESET", "UNLINK"][dice.below(3_usize)] }
+            }
+            5 => Self::Fail { key },
+            6..=7 => Self::Admit { key },
+            8 => {
+                let state = ["OPEN FOR 2s", "CLOSED FOR 1500ms", "AUTO", "OPEN"][dice.below(4_usize)];
+                Self::Force { key, state }
+            }
+            9 if number.is_multiple_of(5) => Self::Rename { key },
+            _ => Self::Pass { ms: dice.below(1500_i64) },
+        }
+    }
+}
+
+/// What the gauges are compared with: reservations by key and number, with the ends of those that are
+/// open.
+struct GaugeHistory<'s> {
+    server: &'s Server,
+    now: i64,
+    open: BTreeMap<(usize, u64), i64>,
+    ended: i64,
+    /// The reservations that had ended by time when it began.
+    ended_before: i64,
+}
+
+impl<'s> GaugeHistory<'s> {
+    fn new(server: &'s Server, now: i64) -> Self {
+        server.ok("FLUSHALL SYNC");
+        let ended_before = reservations(server).1;
+        server.clock_set(now);
+        Self { server, now, open: BTreeMap::new(), ended: 0, ended_before }
+    }
+
+    fn step(&mut self, number: u64, step: Step) {
+        let line = |command: &str| self.server.line(command);
+        match step {
+            Step::Reserve { key, ttl_ms } => {
+                let limits = "100000/d,concurrent:9999";
+                let reply = line(&format!("RL.RESERVE 1 r{key} {limits} TTL {ttl_ms}ms ID i{number}"));
+                assert!(!reply[0].is_nil());
+                self.open.insert((key, number), self.now + i64::try_from(ttl_ms).unwrap() * 1000);
+            }
+            Step::Release { key, id } => {
+                let settled = line(&format!("RL.RELEASE i{id} 1 r{key}")).int();
+                assert_eq!(settled == 1, self.open.remove(&(key, id)).is_some());
+            }
+            Step::Renew { key, id } => {
+                if line(&format!("RL.RENEW i{id} TTL 4s 1 r{key}")).int() == 1 {
+                    self.open.insert((key, id), self.now + 4_000_000);
+                }
+            }
+            Step::Remove { key, command } => {
+                line(&format!("{command} r{key}"));
+                self.open.retain(|(of, _), _| *of != key);
+            }
+            Step::Fail { key } => drop(line(&format!("CB.REPORT b{key} FAIL BREAKER {QUICK_BREAKER}"))),
+            Step::Admit { key } => drop(line(&format!("CB.ACQUIRE b{key} {QUICK_BREAKER}"))),
+            Step::Force { key, state } => drop(line(&format!("CB.FORCE b{key} {state}"))),
+            Step::Rename { key } => drop(line(&format!("RENAME b{key} b{}", (key + 1) % 4))),
+            Step::Pass { ms } => {
+                self.now += ms * 1000;
+                self.server.clock_set(self.now);
+            }
+        }
+        let count = self.open.len();
+        self.open.retain(|_, end| *end > self.now);
+        self.ended += i64::try_from(count - self.open.len()).unwrap();
+    }
+
+    /// The states of the breakers as CB.STATE tells them, key by key.
+    fn states(&self) -> [i64; 5] {
+        let mut states = [0; 5];
+        for key in 0..4 {
+            let shown = self.server.line(&format!("CB.STATE b{key}"));
+            if !shown.is_nil() {
+                let state = shown.field("state").text();
+                states[STATES.iter().position(|name| *name == state).unwrap()] += 1;
+            }
+        }
+        states
+    }
+
+    fn compare(&self, what: &str) {
+        assert_eq!(breakers(self.server), self.states(), "{what}");
+        let open = i64::try_from(self.open.len()).unwrap();
+        assert_eq!(reservations(self.server), (open, self.ended_before + self.ended), "{what}");
+        let listed = |key| self.server.line(&format!("RL.RESERVATIONS r{key}")).items().len();
+        assert_eq!((0..4).map(listed).sum::<usize>(), self.open.len(), "{what}");
+    }
+
+    /// Whoever settles what time has done finds nothing new.
+    fn settle_finds_nothing(&self, what: &str) {
+        let before = (by_time(self.server), self.states());
+        for key in 0..4 {
+            let state = self.server.line(&format!("CB.STATE b{key}"));
+            if !state.is_nil() && state.field("forced").is_nil() {
+                self.server.line(&format!("CB.FORCE b{key} AUTO"));
+            }
+        }
+        assert_eq!((by_time(self.server), breakers(self.server)), before, "{what}");
+    }
+}
+
 /// Any commands on some keys, by a clock that goes on: the gauges say what commands say of
 /// each key, and what ended is counted once, whoever finds it.
 #[test]
 fn gauges_say_what_commands_say() {
     let server = at_t0();
     for seed in 0..12 {
-        server.ok("FLUSHALL SYNC");
         let mut dice = Dice::new(seed);
-        let before = (reservations(&server).1, by_time(&server));
-        let (mut open, mut ended): (BTreeMap<(usize, u64), i64>, i64) = (BTreeMap::new(), 0);
-        let mut now = T0 + i64::try_from(seed).unwrap() * 100_000_000_000;
-        server.clock_set(now);
-        for step in 0..150 {
-            let key = dice.below(4_usize);
-            match dice.below(14) {
-                0..=1 => {
-                    let ttl = 1 + dice.below(8_000_u64);
-                    let command =
-                        format!("RL.RESERVE 1 r{key} 100000/d,concurrent:9999 TTL {ttl}ms ID i{step}");
-                    assert!(!server.line(&command)[0].is_nil());
-                    open.insert((key, step), now + i64::try_from(ttl).unwrap() * 1000);
-                }
-                2 => {
-                    let id = dice.below(step + 1);
-                    let settled = server.line(&format!("RL.RELEASE i{id} 1 r{key}")).int();
-                    assert_eq!(settled == 1, open.remove(&(key, id)).is_some());
-                }
-                3 => {
-                    let id = dice.below(step + 1);
-                    if server.line(&format!("RL.RENEW i{id} TTL 4s 1 r{key}")).int() == 1 {
-                        open.insert((key, id), now + 4_000_000);
-                    }
-                }
-                4 if step % 3 == 0 => {
-                    let command = ["DEL", "RL.RESET", "UNLINK"][dice.below(3_usize)];
-                    server.line(&format!("{command} r{key}"));
-                    open.retain(|(of, _), _| *of != key);
-                }
-                5 => {
-                    server.line(&format!(
-                        "CB.REPORT b{key} FAIL BREAKER 50%/5calls:min=2:open=2s:probes=2:lease=1s"
-                    ));
-                }
-                6..=7 => {
-                    server.line(&format!("CB.ACQUIRE b{key} 50%/5calls:min=2:open=2s:probes=2:lease=1s"));
-                }
-                8 => {
-                    let state = ["OPEN FOR 2s", "CLOSED FOR 1500ms", "AUTO", "OPEN"][dice.below(4_usize)];
-                    server.line(&format!("CB.FORCE b{key} {state}"));
-                }
-                9 if step % 5 == 0 => {
-                    server.line(&format!("RENAME b{key} b{}", (key + 1) % 4));
-                }
-                _ => {
-                    now += dice.below(1500_i64) * 1000;
-                    server.clock_set(now);
-                }
-            }
-            let count = open.len();
-            open.retain(|_, end| *end > now);
-            ended += i64::try_from(count - open.len()).unwrap();
-            let mut states = [0; 5];
-            for key in 0..4 {
-                let shown = server.line(&format!("CB.STATE b{key}"));
-                if !shown.is_nil() {
-                    let state = shown.field("state").text();
-                    states[STATES.iter().position(|name| *name == state).unwrap()] += 1;
-                }
-            }
-            assert_eq!(breakers(&server), states, "seed {seed}, step {step}");
-            let listed: usize =
-                (0..4).map(|key| server.line(&format!("RL.RESERVATIONS r{key}")).items().len()).sum();
-            assert_eq!(
-                reservations(&server),
-                (i64::try_from(open.len()).unwrap(), before.0 + ended),
-                "seed {seed}, step {step}"
-            );
-            assert_eq!(listed, open.len());
+        let start = T0 + i64::try_from(seed).unwrap() * 100_000_000_000;
+        let mut history = GaugeHistory::new(&server, start);
+        for number in 0..150 {
+            let step = Step::drawn(&mut dice, number);
+            let what = format!("seed {seed}, step {number}: {step:?}");
+            history.step(number, step);
+            history.compare(&what);
             if dice.below(10) == 0 {
-                // Whoever settles what time has done finds nothing new.
-                let counted = by_time(&server);
-                for key in 0..4 {
-                    let state = server.line(&format!("CB.STATE b{key}"));
-                    if !state.is_nil() && state.field("forced").is_nil() {
-                        server.line(&format!("CB.FORCE b{key} AUTO"));
-                    }
-                }
-                assert_eq!(
-                    (by_time(&server), breakers(&server)),
-                    (counted, states),
-                    "seed {seed}, step {step}"
-                );
+                history.settle_finds_nothing(&what);
             }
         }
-        assert!(ended > 0);
+        assert!(history.ended > 0);
     }
 }
 

@@ -260,10 +260,7 @@ impl History {
             Step::Arrive { key, how, ref call } => self.ask(key, how, call),
             Step::Throttle { key, units, by } => self.throttle(key, units, by),
             Step::Leave { key, nth, how } => self.leave(key, nth, how),
-            Step::Delete { key } => {
-                self.run(key.db, &format!("DEL {}", KEYS[key.key]));
-                self.model.delete(key);
-            }
+            Step::Delete { key } => self.delete(key),
             Step::FlushDatabase { db, command } => {
                 self.run(db, command);
                 self.model.flush(db);
@@ -276,46 +273,11 @@ impl History {
                 self.run(0, "SWAPDB 0 1");
                 self.model.swap_databases();
             }
-            Step::Rename { key } => {
-                let to = other_key(key);
-                let reply = self.run(key.db, &format!("RENAME {} {}", KEYS[key.key], KEYS[to.key]));
-                if reply.error().is_none() {
-                    self.model.rename(key, to);
-                } else {
-                    self.is_missing(key);
-                }
-            }
-            Step::Move { key } => {
-                let to = other_database(key);
-                if self.run(key.db, &format!("MOVE {} {}", KEYS[key.key], to.db)) == Reply::Int(1) {
-                    self.model.rename(key, to);
-                }
-            }
-            Step::Copy { from, to } => {
-                let line = format!("COPY {} {} DB {} REPLACE", KEYS[from.key], KEYS[to.key], to.db);
-                if self.run(from.db, &line) == Reply::Int(1) {
-                    self.model.copy(from, to);
-                } else {
-                    self.is_missing(from);
-                }
-            }
-            Step::Expire { key } => {
-                // By the server's own clock: by itself, or when somebody looks. The queue may have
-                // made it anew by then.
-                let (db, name) = (key.db, KEYS[key.key]);
-                self.run(db, &format!("PEXPIRE {name} 1"));
-                std::thread::sleep(Duration::from_millis(3));
-                self.run(db, &format!("EXISTS {name}"));
-                self.model.delete(key);
-            }
-            Step::Overwrite { key } => {
-                let (db, name) = (key.db, KEYS[key.key]);
-                self.run(db, &format!("SET {name} text"));
-                self.model.becomes_text(key);
-                self.check();
-                self.run(db, &format!("DEL {name}"));
-                self.model.delete(key);
-            }
+            Step::Rename { key } => self.rename(key),
+            Step::Move { key } => self.move_to_other_database(key),
+            Step::Copy { from, to } => self.copy(from, to),
+            Step::Expire { key } => self.expire(key),
+            Step::Overwrite { key } => self.overwrite(key),
             Step::Reset { key } => {
                 self.run(key.db, &format!("RL.RESET {}", KEYS[key.key]));
                 self.model.reset(key);
@@ -329,33 +291,82 @@ impl History {
                 self.model.policy = None;
             }
             Step::Pin { key, limit } => {
-                assert_eq!(
-                    self.run(key.db, &format!("RL.PIN {} {}", KEYS[key.key], text(limit))),
-                    Reply::ok()
-                );
+                let reply = self.run(key.db, &format!("RL.PIN {} {}", KEYS[key.key], text(limit)));
+                assert_eq!(reply, Reply::ok());
                 self.model.pin(key, limit);
             }
             Step::Unpin { key } => {
                 self.run(key.db, &format!("RL.UNPIN {}", KEYS[key.key]));
                 self.model.unpin(key);
             }
-            Step::Refund { key, units } => {
-                // Units given back are the newest ones of the limit, which a call by CL.THROTTLE does
-                // not name.
-                let expected = self.model.refund(key, units);
-                let reply = self.run(key.db, &format!("RL.REFUND {} {units} 10/s", KEYS[key.key]));
-                assert_eq!(reply, Reply::Int(expected.cast_signed()));
-            }
+            Step::Refund { key, units } => self.refund(key, units),
             Step::Pass { ms } => self.pass_to(self.model.now + 1000 * ms),
-            Step::PassToNextUnits => {
-                if let Some(next) = self.model.next_units() {
-                    self.pass_to(next - 1);
-                    self.check();
-                    self.pass_to(next);
-                }
-            }
+            Step::PassToNextUnits => self.pass_to_next_units(),
         }
         self.check();
+    }
+
+    fn delete(&mut self, key: QueueKey) {
+        self.run(key.db, &format!("DEL {}", KEYS[key.key]));
+        self.model.delete(key);
+    }
+
+    fn rename(&mut self, key: QueueKey) {
+        let to = other_key(key);
+        let reply = self.run(key.db, &format!("RENAME {} {}", KEYS[key.key], KEYS[to.key]));
+        if reply.error().is_none() {
+            self.model.rename(key, to);
+        } else {
+            self.is_missing(key);
+        }
+    }
+
+    fn move_to_other_database(&mut self, key: QueueKey) {
+        let to = other_database(key);
+        if self.run(key.db, &format!("MOVE {} {}", KEYS[key.key], to.db)) == Reply::Int(1) {
+            self.model.rename(key, to);
+        }
+    }
+
+    fn copy(&mut self, from: QueueKey, to: QueueKey) {
+        let line = format!("COPY {} {} DB {} REPLACE", KEYS[from.key], KEYS[to.key], to.db);
+        if self.run(from.db, &line) == Reply::Int(1) {
+            self.model.copy(from, to);
+        } else {
+            self.is_missing(from);
+        }
+    }
+
+    /// By the server's own clock: by itself, or when somebody looks. The queue may have made it anew by
+    /// then.
+    fn expire(&mut self, key: QueueKey) {
+        let (db, name) = (key.db, KEYS[key.key]);
+        self.run(db, &format!("PEXPIRE {name} 1"));
+        std::thread::sleep(Duration::from_millis(3));
+        self.run(db, &format!("EXISTS {name}"));
+        self.model.delete(key);
+    }
+
+    fn overwrite(&mut self, key: QueueKey) {
+        self.run(key.db, &format!("SET {} text", KEYS[key.key]));
+        self.model.becomes_text(key);
+        self.check();
+        self.delete(key);
+    }
+
+    /// Units given back are the newest ones of the limit, which a call by CL.THROTTLE does not name.
+    fn refund(&mut self, key: QueueKey, units: u64) {
+        let expected = self.model.refund(key, units);
+        let reply = self.run(key.db, &format!("RL.REFUND {} {units} 10/s", KEYS[key.key]));
+        assert_eq!(reply, Reply::Int(expected.cast_signed()));
+    }
+
+    fn pass_to_next_units(&mut self) {
+        if let Some(next) = self.model.next_units() {
+            self.pass_to(next - 1);
+            self.check();
+            self.pass_to(next);
+        }
     }
 
     /// A client asks, and does not wait.
