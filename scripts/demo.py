@@ -28,9 +28,7 @@ import time
 import zlib
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-LINE = re.compile(
-    r"(\S.*?) \[(\d{1,2})/([A-Z][a-z]{2})/(\d{4}):(\d\d):(\d\d):(\d\d)(?: ([+-])(\d\d)(\d\d))?\]"
-)
+LINE = re.compile(r"(\S.*?) \[(\d{1,2})/([A-Z][a-z]{2})/(\d{4}):(\d\d):(\d\d):(\d\d)(?: ([+-])(\d\d)(\d\d))?\]")
 MONTHS = {name: number for number, name in enumerate(calendar.month_abbr)}
 CHUNK = 1000
 
@@ -74,8 +72,11 @@ def generated():
     """Two hours of traffic: many quiet addresses, and a few in a hurry."""
     dice = random.Random(2015)
     start = calendar.timegm((2026, 3, 1, 12, 0, 0))
-    requests = [("10.0.%d.%d" % (n // 250, n % 250 + 1), start + dice.randrange(7200))
-                for n in range(600) for _ in range(dice.randint(1, 6))]
+    requests = [
+        ("10.0.%d.%d" % (n // 250, n % 250 + 1), start + dice.randrange(7200))
+        for n in range(600)
+        for _ in range(dice.randint(1, 6))
+    ]
     for n in range(1, 9):
         begin = start + dice.randrange(7000)
         requests += [("192.0.2.%d" % n, begin + dice.randrange(20 * n)) for _ in range(40 * n)]
@@ -166,10 +167,25 @@ class Server:
         program = os.environ.get("FLOODGATE_SERVER", "redis-server")
         try:
             self.process = subprocess.Popen(
-                [program, "--port", "0", "--unixsocket", self.path, "--save", "", "--appendonly", "no",
-                 "--loadmodule", os.path.abspath(module), "enable-debug-command", "yes"],
-                cwd=self.folder.name, stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                [
+                    program,
+                    "--port",
+                    "0",
+                    "--unixsocket",
+                    self.path,
+                    "--save",
+                    "",
+                    "--appendonly",
+                    "no",
+                    "--loadmodule",
+                    os.path.abspath(module),
+                    "enable-debug-command",
+                    "yes",
+                ],
+                cwd=self.folder.name,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
             )
         except OSError as error:
             fail("cannot start %s: %s" % (program, error.strerror))
@@ -223,7 +239,7 @@ def replay(client, requests, limits):
     """Asks for every request at its own time."""
     addresses = {}
     for start in range(0, len(requests), CHUNK):
-        chunk = requests[start:start + CHUNK]
+        chunk = requests[start : start + CHUNK]
         commands = []
         for address, seconds in chunk:
             commands.append(("RL.DEBUG", "CLOCK", "SET", seconds * 1_000_000))
@@ -241,8 +257,14 @@ def show(addresses, top):
     heads = ("address", "requests", "granted", "denied", "remaining", "longest wait")
     busiest = sorted(addresses.items(), key=lambda item: (-item[1].requests, item[0]))[:top]
     rows = [
-        (name, "%d" % one.requests, "%d" % one.granted, "%d" % one.denied, "%d" % one.remaining,
-         "%.1f s" % (one.longest_wait_ms / 1000) if one.denied else "-")
+        (
+            name,
+            "%d" % one.requests,
+            "%d" % one.granted,
+            "%d" % one.denied,
+            "%d" % one.remaining,
+            "%.1f s" % (one.longest_wait_ms / 1000) if one.denied else "-",
+        )
         for name, one in busiest
     ]
     widths = [max(len(row[n]) for row in [heads] + rows) for n in range(len(heads))]
@@ -281,16 +303,31 @@ def main():
     granted = sum(one.granted for one in addresses.values())
     stamp = "%d %b %Y %H:%M"
     print()
-    print("%s: %d requests of %d addresses, %s to %s UTC" % (
-        source, len(requests), len(addresses),
-        time.strftime(stamp, time.gmtime(requests[0][1])), time.strftime(stamp, time.gmtime(requests[-1][1]))))
+    print(
+        "%s: %d requests of %d addresses, %s to %s UTC"
+        % (
+            source,
+            len(requests),
+            len(addresses),
+            time.strftime(stamp, time.gmtime(requests[0][1])),
+            time.strftime(stamp, time.gmtime(requests[-1][1])),
+        )
+    )
     print("each address may do %s" % limits)
     print()
     show(addresses, top)
     print()
-    print("%d granted, %d denied (%.1f%%), of %d addresses; %.1f hours replayed in %.2f s" % (
-        granted, len(requests) - granted, 100 * (len(requests) - granted) / len(requests),
-        sum(1 for one in addresses.values() if one.denied), span / 3600, took))
+    print(
+        "%d granted, %d denied (%.1f%%), of %d addresses; %.1f hours replayed in %.2f s"
+        % (
+            granted,
+            len(requests) - granted,
+            100 * (len(requests) - granted) / len(requests),
+            sum(1 for one in addresses.values() if one.denied),
+            span / 3600,
+            took,
+        )
+    )
     print("remaining: what the address had left after its last request")
     if passed_over:
         print("%d lines were passed over: they are not requests in the common log format" % passed_over)

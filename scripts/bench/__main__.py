@@ -94,17 +94,25 @@ def parse():
     parser = argparse.ArgumentParser(prog="make bench", description=purpose)
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each case")
     parser.add_argument("--keys", type=int, default=100_000, help="keys a case")
-    parser.add_argument("--memory-keys", type=int, default=memory.QUICK,
-                        help="keys for the figures of memory (a million takes minutes more)")
+    parser.add_argument(
+        "--memory-keys",
+        type=int,
+        default=memory.QUICK,
+        help="keys for the figures of memory (a million takes minutes more)",
+    )
     parser.add_argument("--only", help="only cases whose name holds this, beside SET")
     parser.add_argument("--parts", default=",".join(PARTS), help="which tables, by comma: " + ", ".join(PARTS))
-    parser.add_argument("--servers", action="store_true",
-                        help="memory and replication on the servers of scripts/servers.sh, too")
-    parser.add_argument("--minutes", type=float, default=30,
-                        help="about so many for all parts that come in rounds; three rounds are had whatever it says")
+    parser.add_argument(
+        "--servers", action="store_true", help="memory and replication on the servers of scripts/servers.sh, too"
+    )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=30,
+        help="about so many for all parts that come in rounds; three rounds are had whatever it says",
+    )
     parser.add_argument("--most-keys", type=int, default=keys.SIZES[-1], help="for the growth with the number of keys")
-    parser.add_argument("--write", action="store_true",
-                        help="write what was measured into BENCHMARKS.md and README.md")
+    parser.add_argument("--write", action="store_true", help="write what was measured into BENCHMARKS.md and README.md")
     parser.add_argument("--check", action="store_true", help="fail when a bound is missed by more than the noise")
     options = parser.parse_args()
     # Whole pipelines, also of the largest command and of half as many keys: none is left out.
@@ -133,8 +141,14 @@ def cases_for(server, only=None, names=None):
 
 def measure_cost(options, parts):
     with Server() as server:
-        parts.costs = cpu.measure(server, cases_for(server, options.only), options.keys, options.rounds,
-                                  further=options.rounds + 1, seconds=parts.seconds)
+        parts.costs = cpu.measure(
+            server,
+            cases_for(server, options.only),
+            options.keys,
+            options.rounds,
+            further=options.rounds + 1,
+            seconds=parts.seconds,
+        )
     say(report.costs(parts.costs, report.PLAIN))
     parts.missed += check.costs(parts.costs, not options.only)
 
@@ -142,8 +156,9 @@ def measure_cost(options, parts):
 def measure_hot(options, parts):
     many = parts.costs or {}
     with Server() as server:
-        figures = cpu.measure(server, [case for case, _ in HOT], options.keys, options.rounds, HOT_BASE,
-                              seconds=parts.seconds)
+        figures = cpu.measure(
+            server, [case for case, _ in HOT], options.keys, options.rounds, HOT_BASE, seconds=parts.seconds
+        )
     parts.hot = figures, many
     say(report.hot(figures, many))
     parts.missed += check.hot(figures, many)
@@ -176,8 +191,10 @@ def measure_modes(options, _):
     rounds = max(1, options.rounds // 2)
     with Server(*EVERYSEC) as server:
         persistent(server, options, rounds, "AOF everysec")
-    with Server("--client-output-buffer-limit", "replica 0 0 0") as server, \
-            Server("--replicaof", "127.0.0.1", str(server.port), on_cores=cores()[1:]) as replica:
+    with (
+        Server("--client-output-buffer-limit", "replica 0 0 0") as server,
+        Server("--replicaof", "127.0.0.1", str(server.port), on_cores=cores()[1:]) as replica,
+    ):
         propagation.linked(replica)
         persistent(server, options, rounds, "one replica")
 
@@ -214,7 +231,8 @@ def measure_memory(options, parts):
         with Server(**program) as server:
             say(f"(memory on {server.version()})")
             others[f"{server.version()}, {server.allocator()}"] = list(
-                memory.measure(server, min(options.memory_keys, memory.QUICK)))
+                memory.measure(server, min(options.memory_keys, memory.QUICK))
+            )
     if others:
         parts.servers = others
         say(report.servers(others))
@@ -240,19 +258,32 @@ def measure_visits(options, parts):
         with Server(program=program) as server:
             of = server.version()
             all_kinds = decision_kinds.OURS + decision_kinds.lua_kinds(
-                lambda text, server=server: server("SCRIPT", "LOAD", text).decode())
-            seen = visits.measure(server, chosen(all_kinds, options.only), options.keys // 2,
-                                  sampling.within(4 * options.rounds, seconds * 0.75, f"visits, {of}"))
+                lambda text, server=server: server("SCRIPT", "LOAD", text).decode()
+            )
+            seen = visits.measure(
+                server,
+                chosen(all_kinds, options.only),
+                options.keys // 2,
+                sampling.within(4 * options.rounds, seconds * 0.75, f"visits, {of}"),
+            )
         if least:
             # Beside another module ours notes events of keys, for that module may listen.
             with Server(program=program, others=[least]) as server:
-                seen |= visits.measure(server, [decision_kinds.THE_LEAST], options.keys // 2,
-                                       sampling.within(4 * options.rounds, seconds * 0.1, f"{decision_kinds.LEAST}, {of}"))
+                seen |= visits.measure(
+                    server,
+                    [decision_kinds.THE_LEAST],
+                    options.keys // 2,
+                    sampling.within(4 * options.rounds, seconds * 0.1, f"{decision_kinds.LEAST}, {of}"),
+                )
         if cell and not options.only:
             # A server has but one CL.THROTTLE.
             with Server(module=False, program=program, others=[cell]) as server:
-                seen |= visits.measure(server, [decision_kinds.OF_CELL], options.keys // 2,
-                                       sampling.within(4 * options.rounds, seconds * 0.15, f"redis-cell, {of}"))
+                seen |= visits.measure(
+                    server,
+                    [decision_kinds.OF_CELL],
+                    options.keys // 2,
+                    sampling.within(4 * options.rounds, seconds * 0.15, f"redis-cell, {of}"),
+                )
         say(report.visits(seen, of))
         parts.visits[of] = seen
         parts.missed += check.visits(seen, of)
@@ -274,8 +305,13 @@ def measure_threads(options, parts):
     parts.threads, programs_ = {}, versions.there(decision_kinds.SERVERS[1:])
     seconds = parts.seconds / max(1, len(programs_)) / len(latency.WAYS)
     for program in programs_:
-        version, rows = threads.measure(program, options.keys, lambda way, program=program: sampling.within(
-            2 * options.rounds, seconds, f"io-threads, {os.path.basename(program)}, {way}"))
+        version, rows = threads.measure(
+            program,
+            options.keys,
+            lambda way, program=program: sampling.within(
+                2 * options.rounds, seconds, f"io-threads, {os.path.basename(program)}, {way}"
+            ),
+        )
         if rows:
             parts.threads[version] = rows
             say(report.threads(rows, version))

@@ -19,17 +19,19 @@ KEYS = 1 << 16
 # Rarer blocks belong to no key: what the allocator keeps ready, and buffers.
 SELDOM = 0.02
 CASES = [case for case, _ in memory.CASES] + [
-    Case("RL.RESERVE of one unit", b"unt",
-         lambda key: ("RL.RESERVE", 1, key, "100/h", "TTL", "10m", "ID", "a")),
-    Case("RL.RESERVE of one place, id of 36 bytes", b"uui",
-         lambda key: ("RL.RESERVE", 1, key, "concurrent:5", "TTL", "10m", "ID", "0" * 36)),
+    Case("RL.RESERVE of one unit", b"unt", lambda key: ("RL.RESERVE", 1, key, "100/h", "TTL", "10m", "ID", "a")),
+    Case(
+        "RL.RESERVE of one place, id of 36 bytes",
+        b"uui",
+        lambda key: ("RL.RESERVE", 1, key, "concurrent:5", "TTL", "10m", "ID", "0" * 36),
+    ),
 ]
 
 
 def blocks(text):
     """How many blocks of each size class are in use."""
     # The first table is of all arenas together.
-    lines = text[text.index("\nbins:") + 1:text.index("\nlarge: ", text.index("\nbins:"))].splitlines()
+    lines = text[text.index("\nbins:") + 1 : text.index("\nlarge: ", text.index("\nbins:"))].splitlines()
     names = lines[0].split()[1:]
     size, count = names.index("size"), names.index("curregs")
     rows = [line.split() for line in lines[1:] if "---" not in line]
@@ -67,8 +69,11 @@ def main():
             if not server.allocator().startswith("jemalloc"):
                 print("  its allocator does not count blocks")
                 continue
-            cases = CASES + [case for case in lua_cases(lambda text: server("SCRIPT", "LOAD", text).decode())
-                             if case.name == LUA_GCRA]
+            cases = CASES + [
+                case
+                for case in lua_cases(lambda text: server("SCRIPT", "LOAD", text).decode())
+                if case.name == LUA_GCRA
+            ]
             for case in cases:
                 if not options.names or any(name in case.name for name in options.names):
                     used, each = measure(server, case.preparation())

@@ -69,24 +69,46 @@ CASES = [
     Case(OUR_BUCKET, b"bkt", acquire(BUCKET), mark=GRANTED, prepare=acquire(BUCKET, "COST", 8), bound=1.20),
     Case(OUR_SLIDING, b"sld", acquire(SLIDING), mark=GRANTED, bound=1.25),
     Case(OUR_FIXED, b"fix", acquire("fixed:100/m:start=first"), mark=GRANTED),
-    Case(OUR_BUCKET_DENIED, b"bkd", acquire("bucket:1/d"), mark=DENIED,
-         prepare=acquire("bucket:1/d"), bound=0.95),
-    Case(OUR_SLIDING_DENIED, b"slD", acquire("2/d"), mark=DENIED,
-         prepare=acquire("2/d", "COST", 2), bound=0.95),
-    Case("RL.ACQUIRE fixed, denied", b"fxd", acquire("fixed:1/d:start=first"), mark=DENIED,
-         prepare=acquire("fixed:1/d:start=first"), bound=0.95),
+    Case(OUR_BUCKET_DENIED, b"bkd", acquire("bucket:1/d"), mark=DENIED, prepare=acquire("bucket:1/d"), bound=0.95),
+    Case(OUR_SLIDING_DENIED, b"slD", acquire("2/d"), mark=DENIED, prepare=acquire("2/d", "COST", 2), bound=0.95),
+    Case(
+        "RL.ACQUIRE fixed, denied",
+        b"fxd",
+        acquire("fixed:1/d:start=first"),
+        mark=DENIED,
+        prepare=acquire("fixed:1/d:start=first"),
+        bound=0.95,
+    ),
     Case("RL.ACQUIRE three limits, granted", b"thr", acquire(THREE), mark=GRANTED, bound=1.6),
     Case("RL.QUOTA of one limit", b"quo", lambda key: ("RL.QUOTA", key), prepare=acquire("100/d"), bound=1.3),
-    Case("RL.BATCH EACH of 50, a key", b"bat", batch(BUCKET), per_command=50, mark=GRANTED,
-         prepare=acquire(BUCKET, "COST", 8), bound=0.65),
-    Case(OUR_BREAKER, b"cba", lambda key: ("CB.ACQUIRE", key, "50%/60s"), mark=ADMITTED,
-         then=lambda key: [("CB.REPORT", key, "OK")], bound=2.0),
-    Case("CL.THROTTLE", b"clt", lambda key: ("CL.THROTTLE", key, 15, 30, 60), mark=b"*5\r\n:0\r\n",
-         prepare=lambda key: ("CL.THROTTLE", key, 15, 30, 60, 8)),
+    Case(
+        "RL.BATCH EACH of 50, a key",
+        b"bat",
+        batch(BUCKET),
+        per_command=50,
+        mark=GRANTED,
+        prepare=acquire(BUCKET, "COST", 8),
+        bound=0.65,
+    ),
+    Case(
+        OUR_BREAKER,
+        b"cba",
+        lambda key: ("CB.ACQUIRE", key, "50%/60s"),
+        mark=ADMITTED,
+        then=lambda key: [("CB.REPORT", key, "OK")],
+        bound=2.0,
+    ),
+    Case(
+        "CL.THROTTLE",
+        b"clt",
+        lambda key: ("CL.THROTTLE", key, 15, 30, 60),
+        mark=b"*5\r\n:0\r\n",
+        prepare=lambda key: ("CL.THROTTLE", key, 15, 30, 60, 8),
+    ),
 ]
 
 # The largest count there is.
-MOST = 10 ** 12
+MOST = 10**12
 
 
 def on_one_key(name, tag, command, **more):
@@ -102,10 +124,26 @@ HOT = [
     (on_one_key("RL.ACQUIRE 10^12/d, granted", b"sld", acquire(f"{MOST}/d"), mark=GRANTED), OUR_SLIDING),
     (on_one_key("RL.ACQUIRE fixed:10^12/d, granted", b"fix", acquire(f"fixed:{MOST}/d"), mark=GRANTED), OUR_FIXED),
     (on_one_key("RL.ACQUIRE bucket:1/d, denied", b"bkd", acquire("bucket:1/d"), mark=DENIED), OUR_BUCKET_DENIED),
-    (on_one_key("RL.ACQUIRE 10^12/d, denied", b"slD", acquire(f"{MOST}/d"), mark=DENIED,
-                prepare=acquire(f"{MOST}/d", "COST", MOST)), OUR_SLIDING_DENIED),
-    (on_one_key(OUR_BREAKER, b"cba", lambda key: ("CB.ACQUIRE", key, "50%/60s"), mark=ADMITTED,
-                then=lambda key: [("CB.REPORT", key, "OK")]), OUR_BREAKER),
+    (
+        on_one_key(
+            "RL.ACQUIRE 10^12/d, denied",
+            b"slD",
+            acquire(f"{MOST}/d"),
+            mark=DENIED,
+            prepare=acquire(f"{MOST}/d", "COST", MOST),
+        ),
+        OUR_SLIDING_DENIED,
+    ),
+    (
+        on_one_key(
+            OUR_BREAKER,
+            b"cba",
+            lambda key: ("CB.ACQUIRE", key, "50%/60s"),
+            mark=ADMITTED,
+            then=lambda key: [("CB.REPORT", key, "OK")],
+        ),
+        OUR_BREAKER,
+    ),
 ]
 
 LUA_GCRA = "Lua script: GCRA"
@@ -117,8 +155,13 @@ def lua_cases(load_script):
     gcra = load_script((LUA / "gcra.lua").read_text())
     sorted_set = load_script((LUA / "sorted_set.lua").read_text())
     return [
-        Case(LUA_GCRA, b"luG", lambda key: ("EVALSHA", gcra, 1, key, 16, 30, 60, 1), mark=b"*4\r\n:1\r\n",
-             prepare=lambda key: ("EVALSHA", gcra, 1, key, 16, 30, 60, 8)),
+        Case(
+            LUA_GCRA,
+            b"luG",
+            lambda key: ("EVALSHA", gcra, 1, key, 16, 30, 60, 1),
+            mark=b"*4\r\n:1\r\n",
+            prepare=lambda key: ("EVALSHA", gcra, 1, key, 16, 30, 60, 8),
+        ),
         Case(LUA_SORTED_SET, b"luZ", lambda key: ("EVALSHA", sorted_set, 1, key, 100, 60000), mark=b"*2\r\n:1\r\n"),
     ]
 

@@ -26,8 +26,9 @@ def costs(figures, whole=True):
     missed = []
     for name, entry in figures.items():
         if entry.case.bound and entry.ratio() > entry.case.bound * allowed:
-            missed.append(f"{name}: {entry.ratio():.2f} × SET PX, at most {entry.case.bound:.2f} "
-                          f"and {allowed - 1:.0%} of noise")
+            missed.append(
+                f"{name}: {entry.ratio():.2f} × SET PX, at most {entry.case.bound:.2f} and {allowed - 1:.0%} of noise"
+            )
         if entry.as_expected() < 0.99:
             missed.append(f"{name}: only {entry.as_expected():.1%} of the decisions were so")
     return missed + cheaper(figures, CHEAPER, whole)
@@ -38,7 +39,10 @@ def visits(seen, server):
     least = seen.get(LEAST)
     missed = [] if least else [f"{server}: the least module was not measured, so nothing beside it was checked"]
     for name, entry in seen.items():
-        for visit, reach, figures in (("new key", entry.kind.new, entry.new), ("existing key", entry.kind.there, entry.there)):
+        for visit, reach, figures in (
+            ("new key", entry.kind.new, entry.new),
+            ("existing key", entry.kind.there, entry.there),
+        ):
             if not figures.ratios:
                 continue
             of_least = getattr(least, "new" if figures is entry.new else "there").ratio() if least else None
@@ -46,8 +50,10 @@ def visits(seen, server):
             again = getattr(seen[AGAIN], "new" if figures is entry.new else "there")
             allowed = 1 + noise(again.ratios)
             if bound and figures.ratio() > bound * allowed:
-                missed.append(f"{server}: {name}, {visit}: {figures.ratio():.2f} × SET PX, at most {bound:.2f} "
-                              f"and {allowed - 1:.0%} of noise")
+                missed.append(
+                    f"{server}: {name}, {visit}: {figures.ratio():.2f} × SET PX, at most {bound:.2f} "
+                    f"and {allowed - 1:.0%} of noise"
+                )
             if figures.as_expected() < 0.99:
                 missed.append(f"{server}: {name}, {visit}: only {figures.as_expected():.1%} of the decisions were so")
     return missed
@@ -61,8 +67,9 @@ def keys(sizes):
         for visit in ("new", "there"):
             early, late = getattr(first[name], visit).ratio(), getattr(entry, visit).ratio()
             if late > early * (1 + GROWTH):
-                missed.append(f"{name}, {visit}: {early:.2f} × SET on {first[name].keys:,} keys, "
-                              f"{late:.2f} on {entry.keys:,}")
+                missed.append(
+                    f"{name}, {visit}: {early:.2f} × SET on {first[name].keys:,} keys, {late:.2f} on {entry.keys:,}"
+                )
     return missed
 
 
@@ -113,8 +120,10 @@ def cheaper(figures, expected, whole):
             continue
         times = times_ours(figures, entry.ours, entry.peer)
         if times * allowed < entry.times:
-            missed.append(f"{entry.peer}: {times:.1f} times {entry.ours}, at least {entry.times:g} "
-                          f"less {allowed - 1:.0%} of noise")
+            missed.append(
+                f"{entry.peer}: {times:.1f} times {entry.ours}, at least {entry.times:g} "
+                f"less {allowed - 1:.0%} of noise"
+            )
     return missed
 
 
@@ -125,9 +134,11 @@ def latency(rows):
     if not by_name:
         return ["latency was not measured: redis-benchmark is missing"]
     allowed = 1 + max(SPREAD, *(abs(ratio - 1) for ratio in by_name[AGAIN]))
-    return [f"{name}: p99 is {statistics.median(ratios):.2f} × that of SET PX, at most {allowed:.2f}"
-            for name, ratios in by_name.items()
-            if name not in (BASE.name, AGAIN) and statistics.median(ratios) > allowed]
+    return [
+        f"{name}: p99 is {statistics.median(ratios):.2f} × that of SET PX, at most {allowed:.2f}"
+        for name, ratios in by_name.items()
+        if name not in (BASE.name, AGAIN) and statistics.median(ratios) > allowed
+    ]
 
 
 def growth(tables):

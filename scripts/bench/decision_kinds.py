@@ -35,8 +35,10 @@ class Reach:
 
     def bound(self, is_first, least):
         """On a server where the least module takes so much, or has not been measured."""
-        bounds = [self.most if is_first else self.elsewhere,
-                  least + self.above_least if least and self.above_least else None]
+        bounds = [
+            self.most if is_first else self.elsewhere,
+            least + self.above_least if least and self.above_least else None,
+        ]
         return min((bound for bound in bounds if bound), default=None)
 
 
@@ -97,16 +99,36 @@ OURS = [
     kind(OF_SLIDING, b"sld", acquire(SLIDING), mark=GRANTED, new=Reach(1.10, 0.20), there=Reach(1.02, 0.15)),
     kind(OF_THREE, b"thr", acquire(THREE), mark=GRANTED, new=Reach(1.25)),
     kind(DENIAL, b"bkd", acquire("bucket:1/d"), mark=GRANTED, again_mark=DENIED, there=Reach(0.90)),
-    kind(BATCH, b"bat", batch(BUCKET), per_command=50, mark=GRANTED,
-         new=Reach(0.75, elsewhere=0.95), there=Reach(0.75, elsewhere=0.75)),
+    kind(
+        BATCH,
+        b"bat",
+        batch(BUCKET),
+        per_command=50,
+        mark=GRANTED,
+        new=Reach(0.75, elsewhere=0.95),
+        there=Reach(0.75, elsewhere=0.75),
+    ),
     kind(OF_BREAKER, b"cba", lambda key: ("CB.ACQUIRE", key, "50%/60s"), mark=ADMITTED, new=Reach(1.15)),
-    kind(OUR_BREAKER, b"cbr", lambda key: ("CB.ACQUIRE", key, "50%/60s"), mark=ADMITTED,
-         then=lambda key: [("CB.REPORT", key, "OK")]),
+    kind(
+        OUR_BREAKER,
+        b"cbr",
+        lambda key: ("CB.ACQUIRE", key, "50%/60s"),
+        mark=ADMITTED,
+        then=lambda key: [("CB.REPORT", key, "OK")],
+    ),
     kind("CL.THROTTLE", b"clt", throttle, mark=THROTTLED, new=Reach(1.15, 0.25), there=Reach(None, 0.20)),
     kind(SOON, b"soo", acquire(SOON_FULL), mark=GRANTED, beside=GONE_SOON, new=Reach(1.10, 0.20), there=Reach(1.10)),
     kind(CHANGED, b"alt", acquire(FEW), acquire(MANY), mark=GRANTED, hot=True, beside=ON_ONE_KEY, there=Reach(1.15)),
-    kind(TURNED, b"two", acquire(f"{FEW},{MANY}"), acquire(f"{MANY},{FEW}"), mark=GRANTED, hot=True, beside=ON_ONE_KEY,
-         there=Reach(1.15)),
+    kind(
+        TURNED,
+        b"two",
+        acquire(f"{FEW},{MANY}"),
+        acquire(f"{MANY},{FEW}"),
+        mark=GRANTED,
+        hot=True,
+        beside=ON_ONE_KEY,
+        there=Reach(1.15),
+    ),
 ]
 THE_LEAST = kind(LEAST, b"bar", lambda key: (BARE, key, 60_000), mark=GRANTED)
 # Under the tag of its own, for it runs on a server of its own.
@@ -114,5 +136,8 @@ OF_CELL = kind("CL.THROTTLE of redis-cell", b"cel", throttle, mark=THROTTLED)
 
 
 def lua_kinds(load_script):
-    return [Kind(case.name, dataclasses.replace(case, prepare=None), case)
-            for case in lua_cases(load_script) if case.name == LUA_GCRA]
+    return [
+        Kind(case.name, dataclasses.replace(case, prepare=None), case)
+        for case in lua_cases(load_script)
+        if case.name == LUA_GCRA
+    ]

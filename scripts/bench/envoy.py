@@ -30,7 +30,8 @@ UNLIMITED = "without limits"
 PATHS = {UNLIMITED: "/free", "one descriptor": "/one", "four descriptors": "/four"}
 
 LIMITS = "domain: edge\ndescriptors:\n" + "".join(
-    f"  - {{key: d{n}, rate_limit: {{unit: hour, requests_per_unit: 4000000000}}}}\n" for n in range(4))
+    f"  - {{key: d{n}, rate_limit: {{unit: hour, requests_per_unit: 4000000000}}}}\n" for n in range(4)
+)
 
 
 def rate_limits(count):
@@ -47,8 +48,10 @@ def bootstrap(port, grpc):
     start, end = text.index("              - match: {prefix: /}"), text.index("  - name: hello")
     routes = "              - {match: {path: /free}, route: {cluster: hello}}\n"
     for path, count in (("/one", 1), ("/four", 4)):
-        routes += (f"              - {{match: {{path: {path}}}, "
-                   f"route: {{cluster: hello, rate_limits: {rate_limits(count)}}}}}\n")
+        routes += (
+            f"              - {{match: {{path: {path}}}, "
+            f"route: {{cluster: hello, rate_limits: {rate_limits(count)}}}}}\n"
+        )
     return text[:start] + routes + text[end:]
 
 
@@ -115,8 +118,14 @@ class Programs:
         self.core, self.started = core, []
 
     def start(self, *command):
-        self.started.append(subprocess.Popen(command, preexec_fn=lambda: begin([self.core]),  # noqa: PLW1509
-                                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        self.started.append(
+            subprocess.Popen(
+                command,
+                preexec_fn=lambda: begin([self.core]),  # noqa: PLW1509
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        )
 
     def __enter__(self):
         return self
@@ -138,14 +147,24 @@ def asked():
 def start(programs, redis, folder):
     """The service and an Envoy in front of it; the ports of both by HTTP."""
     service = os.environ.get("FLOODGATE_ENVOY_SERVICE") or os.path.join(
-        os.environ.get("CARGO_TARGET_DIR", ROOT / "target"), "replay", "floodgate-envoy")
+        os.environ.get("CARGO_TARGET_DIR", ROOT / "target"), "replay", "floodgate-envoy"
+    )
     envoy = subprocess.run([ROOT / "scripts/envoy.sh"], capture_output=True, text=True, check=True).stdout.strip()
     grpc, http, front = free_port(), free_port(), free_port()
     limits, edge = pathlib.Path(folder, "limits.yaml"), pathlib.Path(folder, "envoy.yaml")
     limits.write_text(LIMITS)
     edge.write_text(bootstrap(front, grpc))
-    programs.start(service, "--config", limits, "--redis", f"redis://127.0.0.1:{redis.port}",
-                   "--listen", f"127.0.0.1:{grpc}", "--http", f"127.0.0.1:{http}")
+    programs.start(
+        service,
+        "--config",
+        limits,
+        "--redis",
+        f"redis://127.0.0.1:{redis.port}",
+        "--listen",
+        f"127.0.0.1:{grpc}",
+        "--http",
+        f"127.0.0.1:{http}",
+    )
     wait(http, "/healthcheck")
     programs.start(envoy, "-c", edge, "--concurrency", "1", "--disable-hot-restart")
     wait(front, "/free")
@@ -170,11 +189,22 @@ def in_turn(options, http, front):
 def rows(routes):
     base = routes[UNLIMITED]
     for name, route in routes.items():
-        added = ["", ""] if route is base else [
-            f"{statistics.median(waits) - statistics.median(plain):.2f}"
-            for waits, plain in ((route.p50, base.p50), (route.p99, base.p99))]
-        yield [name, f"{statistics.median(route.rates):,.0f}", f"{statistics.median(route.p50):.2f}",
-               f"{statistics.median(route.p99):.2f}", *added, f"{route.commands / max(route.requests, 1):.2f}"]
+        added = (
+            ["", ""]
+            if route is base
+            else [
+                f"{statistics.median(waits) - statistics.median(plain):.2f}"
+                for waits, plain in ((route.p50, base.p50), (route.p99, base.p99))
+            ]
+        )
+        yield [
+            name,
+            f"{statistics.median(route.rates):,.0f}",
+            f"{statistics.median(route.p50):.2f}",
+            f"{statistics.median(route.p99):.2f}",
+            *added,
+            f"{route.commands / max(route.requests, 1):.2f}",
+        ]
 
 
 def main():
@@ -187,8 +217,21 @@ def main():
             routes = in_turn(options, http, front)
     finally:
         server.stop()
-    print(table([f"through Envoy, {options.clients} clients", "requests/s", "p50 ms", "p99 ms", "p50 added", "p99 added",
-                 "Redis commands a request"], list(rows(routes))), end="")
+    print(
+        table(
+            [
+                f"through Envoy, {options.clients} clients",
+                "requests/s",
+                "p50 ms",
+                "p99 ms",
+                "p50 added",
+                "p99 added",
+                "Redis commands a request",
+            ],
+            list(rows(routes)),
+        ),
+        end="",
+    )
     print("envoyproxy/ratelimit sends INCRBY and EXPIRE for each descriptor")
 
 

@@ -12,7 +12,7 @@ from load import DEPTH, Load, key, pipelines
 
 from server import Server
 
-COUNTS = [10 ** power for power in (1, 2, 3, 4, 6, 9, 12)]
+COUNTS = [10**power for power in (1, 2, 3, 4, 6, 9, 12)]
 WINDOWS = ["10s", "1m", "1h", "1d", "30d", "366d"]
 # In how many fiftieths of an hour each key was granted something before.
 AGES = [1, 10, 50, 100, 1000]
@@ -73,8 +73,9 @@ def measure():
     """The tables, and the unit of their figures."""
     way = Instructions if shutil.which("valgrind") else Processor
     # One pass of the server's own timer a second disturbs least.
-    with Server("--hz", "1", "--dynamic-hz", "no", module_arguments=("enable-debug-command", "yes"),
-                wrap=way.wrap) as server:
+    with Server(
+        "--hz", "1", "--dynamic-hz", "no", module_arguments=("enable-debug-command", "yes"), wrap=way.wrap
+    ) as server:
         counter, load = way(server), one_connection(server.port)
 
         def figure(case, history=0, between=lambda: None):
@@ -91,20 +92,26 @@ def measure():
         def limited(count, window):
             # Half is taken before, so that no bucket is full again, and gone, before its next visit.
             limits = [limit.format(count, window) for limit in ALGORITHMS.values()]
-            return [figure(Case("", b"gro", acquire(limit), prepare=acquire(limit, "COST", count // 2)))
-                    for limit in limits]
+            return [
+                figure(Case("", b"gro", acquire(limit), prepare=acquire(limit, "COST", count // 2))) for limit in limits
+            ]
 
         # What the server does only once is done.
         limited(10, "h")
         tables = [
             Table("count, in an hour", [*ALGORITHMS], [(f"{count:,}", limited(count, "h")) for count in COUNTS]),
-            Table("window, of a million", [*ALGORITHMS], [(window, limited(10 ** 6, window)) for window in WINDOWS]),
+            Table("window, of a million", [*ALGORITHMS], [(window, limited(10**6, window)) for window in WINDOWS]),
         ]
         server("RL.DEBUG", "CLOCK", "SET", 1_800_000_000_000_000)
-        aged = [Case("", b"gro", acquire(limit.format(10 ** 6, "h"))) for limit in ALGORITHMS.values()]
+        aged = [Case("", b"gro", acquire(limit.format(10**6, "h"))) for limit in ALGORITHMS.values()]
         aged.append(Case("", b"gro", lambda key: ("CB.REPORT", key, "OK", "BREAKER", "50%/h")))
-        rows = [(f"{age:,}", [figure(case, age, lambda: server("RL.DEBUG", "CLOCK", "ADVANCE", FIFTIETH_US))
-                              for case in aged]) for age in AGES]
+        rows = [
+            (
+                f"{age:,}",
+                [figure(case, age, lambda: server("RL.DEBUG", "CLOCK", "ADVANCE", FIFTIETH_US)) for case in aged],
+            )
+            for age in AGES
+        ]
         tables.append(Table("age, in fiftieths of the window with grants", [*ALGORITHMS, "breaker 50%/h"], rows))
         load.close()
     return tables, way.unit

@@ -45,8 +45,9 @@ def control(process, *options):
 
 def counted(server):
     """Instructions since the counters were zeroed."""
-    out = subprocess.run(["callgrind_control", "-e", str(server.process.pid)], check=True, capture_output=True,
-                         text=True).stdout
+    out = subprocess.run(
+        ["callgrind_control", "-e", str(server.process.pid)], check=True, capture_output=True, text=True
+    ).stdout
     found = re.search(r"Th 1\s+([\d,]+)", out) or re.search(r"^\s+Ir\s*[:=]?\s*([\d,]+)", out, re.M)
     if not found:
         raise RuntimeError(f"callgrind_control says:\n{out}")
@@ -66,8 +67,15 @@ class Aged(Case):
 
 
 def aged(limits, window, cost, grants=50, mark=GRANTED, asks=1):
-    return Aged(f"one key after {grants} grants, {limits}" + (", denied" if mark == DENIED else ""), b"age",
-                acquire(limits, "COST", asks), mark=mark, cost=cost, window=window, grants=grants)
+    return Aged(
+        f"one key after {grants} grants, {limits}" + (", denied" if mark == DENIED else ""),
+        b"age",
+        acquire(limits, "COST", asks),
+        mark=mark,
+        cost=cost,
+        window=window,
+        grants=grants,
+    )
 
 
 DAY = 86_400
@@ -133,12 +141,26 @@ def one_connection(port):
 def counting_server(profile=None, *, module=True, **more):
     """A server whose instructions are counted."""
     # A server of scripts/servers.sh may be started by a script.
-    wrap = ["valgrind", "--tool=callgrind", "--trace-children=yes", f"--callgrind-out-file={profile or '/dev/null'}", "-q"]
+    wrap = [
+        "valgrind",
+        "--tool=callgrind",
+        "--trace-children=yes",
+        f"--callgrind-out-file={profile or '/dev/null'}",
+        "-q",
+    ]
     if profile:
         wrap += ["--dump-instr=no", "--collect-jumps=no", "--compress-strings=no", "--compress-pos=no"]
     # One pass of the server's own timer a second disturbs least.
-    return Server("--hz", "1", "--dynamic-hz", "no", module=module,
-                  module_arguments=["enable-debug-command", "yes"] if module else [], wrap=wrap, **more)
+    return Server(
+        "--hz",
+        "1",
+        "--dynamic-hz",
+        "no",
+        module=module,
+        module_arguments=["enable-debug-command", "yes"] if module else [],
+        wrap=wrap,
+        **more,
+    )
 
 
 def count(case, profile=None):
@@ -247,11 +269,16 @@ def check(path):
             found = min(found, surely(case))
         too_many = change(found, case) > tolerance(case)
         failed += too_many
-        print(f"instructions: {found:6.0f} {found / base:5.2f} x SET {change(found, case):+6.1%} {case.name}"
-              f"{'  TOO MANY' if too_many else ''}", flush=True)
+        print(
+            f"instructions: {found:6.0f} {found / base:5.2f} x SET {change(found, case):+6.1%} {case.name}"
+            f"{'  TOO MANY' if too_many else ''}",
+            flush=True,
+        )
     if failed:
-        print(f"instructions: too many beside {path}. Find why (callgrind, or --profile), or, "
-              "when it is worth it, say why in the commit that writes the file anew: make instructions")
+        print(
+            f"instructions: too many beside {path}. Find why (callgrind, or --profile), or, "
+            "when it is worth it, say why in the commit that writes the file anew: make instructions"
+        )
     return 1 if failed else 0
 
 
@@ -269,7 +296,9 @@ def main():
         return write(options.write)
     if options.check:
         return check(options.check)
-    cases = [case for case in CASES + AGED + KINDS if not options.names or any(name in case.name for name in options.names)]
+    cases = [
+        case for case in CASES + AGED + KINDS if not options.names or any(name in case.name for name in options.names)
+    ]
     for case in cases:
         print(f"{count(case, options.profile):9.0f}  {case.name}", flush=True)
     return 0

@@ -89,7 +89,7 @@ class Growing:
     def blobs(self, numbers):
         """Pipelines on these keys, of which there are whole ones."""
         decisions = [key(self.case, number).join(self.around) for number in numbers]
-        return [b"".join(decisions[at:at + DEPTH]) for at in range(0, len(decisions), DEPTH)]
+        return [b"".join(decisions[at : at + DEPTH]) for at in range(0, len(decisions), DEPTH)]
 
     def grow(self, size):
         """Up to so many keys, not measured, on any core."""
@@ -148,13 +148,16 @@ def measure(sizes, others=(), say=print):
     chance = random.Random(1)
     cases = KINDS + ([THE_LEAST] if others else [])
     fit = fitting(sizes, len(cases), free_memory())
-    for size in sizes[len(fit):]:
-        say(f"{size:,} keys are not measured: {len(cases)} servers with so many need "
-            f"{size * len(cases) * BYTES_A_KEY / PART / 2**30:.1f} GiB, and {free_memory() / 2**30:.1f} GiB are free")
+    for size in sizes[len(fit) :]:
+        say(
+            f"{size:,} keys are not measured: {len(cases)} servers with so many need "
+            f"{size * len(cases) * BYTES_A_KEY / PART / 2**30:.1f} GiB, and {free_memory() / 2**30:.1f} GiB are free"
+        )
     with contextlib.ExitStack() as stack:
         # Beside another module ours notes events of keys, for that module may listen.
-        growing = [Growing(case, stack.enter_context(Server(others=others if case is THE_LEAST else ())))
-                   for case in cases]
+        growing = [
+            Growing(case, stack.enter_context(Server(others=others if case is THE_LEAST else ()))) for case in cases
+        ]
         for size in fit:
             say(f"  keys: {size:,}")
             found = {case.name: Size(size, Figures(case), Figures(case)) for case in cases}

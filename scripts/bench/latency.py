@@ -77,9 +77,24 @@ def once(port, way, command, keys, requests, on_cores=None):
     wanted = ",".join(str(core) for core in on_cores or cores()[1:])
     pinned = ["taskset", "-c", wanted] if shutil.which("taskset") else []
     out = subprocess.run(
-        [*pinned, "redis-benchmark", "-p", str(port), *way.options, "-n", str(requests),
-         "-r", str(keys), "--precision", "3", *command],
-        check=True, capture_output=True, text=True).stdout.replace("\r", "\n")
+        [
+            *pinned,
+            "redis-benchmark",
+            "-p",
+            str(port),
+            *way.options,
+            "-n",
+            str(requests),
+            "-r",
+            str(keys),
+            "--precision",
+            "3",
+            *command,
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.replace("\r", "\n")
     rate = float(re.search(r"throughput summary: ([\d.]+)", out).group(1))
     reached = [(float(percent), float(ms)) for percent, ms in re.findall(r"([\d.]+)% <= ([\d.]+) milliseconds", out)]
 

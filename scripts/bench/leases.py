@@ -71,14 +71,21 @@ def most_in(times, period):
 
 def together(port, demand, row):
     """What so many processes say that begin at the same time."""
-    command = [PYTHON.python, PROGRAMS / "lease.py", str(port), demand.limits,
-               str(row.processes if row.leased else 0), str(demand.pace / row.processes)]
+    command = [
+        PYTHON.python,
+        PROGRAMS / "lease.py",
+        str(port),
+        demand.limits,
+        str(row.processes if row.leased else 0),
+        str(demand.pace / row.processes),
+    ]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src" / "clients" / "python")}
     started = []
     try:
         for _ in range(row.processes):
-            started.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                            env=environment))
+            started.append(
+                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+            )
             os.sched_setaffinity(started[-1].pid, ALLOWED)
         for process in started:
             if process.stdout.readline().strip() != "ready":

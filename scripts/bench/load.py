@@ -34,10 +34,12 @@ def pipelines(case, keys, order):
         around = packed(case, names[0]).split(names[0])
         decisions = [name.join(around) for name in names]
     else:
-        decisions = [packed(case, *names[at:at + case.per_command])
-                     for at in range(0, keys - case.per_command + 1, case.per_command)]
+        decisions = [
+            packed(case, *names[at : at + case.per_command])
+            for at in range(0, keys - case.per_command + 1, case.per_command)
+        ]
     whole = len(decisions) - len(decisions) % DEPTH
-    return [b"".join(decisions[at:at + DEPTH]) for at in range(0, whole, DEPTH)]
+    return [b"".join(decisions[at : at + DEPTH]) for at in range(0, whole, DEPTH)]
 
 
 class Load:

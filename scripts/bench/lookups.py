@@ -49,7 +49,6 @@ class Counted:
     is_ours: bool = True
 
 
-
 # No bucket is full again, and its key gone, before the next visit.
 SLOW = "bucket:30/h:burst=16"
 COUNTED = [
@@ -117,8 +116,10 @@ class Found:
 
     def inside(self):
         """Those of the module's own code."""
-        return sum(count for name, count in self.profile.by_library.items()
-                   if name in ("bare.so", "libfloodgate.so")) / self.decisions
+        return (
+            sum(count for name, count in self.profile.by_library.items() if name in ("bare.so", "libfloodgate.so"))
+            / self.decisions
+        )
 
     def callers(self, pattern):
         """How often each function calls those of such a name."""
@@ -181,9 +182,15 @@ def tables(found):
         rows.append(["instructions", *(number(one.instructions()) for one in seen)])
         rows.append(["instructions, × SET", *(f"{one.instructions() / seen[0].instructions():.2f}" for one in seen)])
         least = seen[[counted.is_least for counted in COUNTED].index(True)].instructions()
-        rows.append(["above the least module, × SET",
-                     *("" if not counted.is_ours else f"{(one.instructions() - least) / seen[0].instructions():.2f}"
-                       for counted, one in zip(COUNTED, seen))])
+        rows.append(
+            [
+                "above the least module, × SET",
+                *(
+                    "" if not counted.is_ours else f"{(one.instructions() - least) / seen[0].instructions():.2f}"
+                    for counted, one in zip(COUNTED, seen)
+                ),
+            ]
+        )
         rows.append(["instructions of the module itself", *(number(one.inside()) for one in seen)])
         text += table(head, rows) + "\n"
     return text
@@ -202,7 +209,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--servers", action="store_true", help=f"on {', '.join(SERVERS)} of scripts/servers.sh")
     parser.add_argument("--write", action="store_true", help="write the tables into BENCHMARKS.md")
-    parser.add_argument("--callers", metavar="FUNCTION", help="tell who calls the functions of this name (a pattern), too")
+    parser.add_argument(
+        "--callers", metavar="FUNCTION", help="tell who calls the functions of this name (a pattern), too"
+    )
     options = parser.parse_args()
     text, measured = "", []
     for program in versions.there(SERVERS) if options.servers else [PROGRAM]:

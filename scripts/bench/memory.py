@@ -33,10 +33,15 @@ CASES = [
     (Case("RL.ACQUIRE 100/10m, used once", b"sld", acquire("100/10m")), 178),
     (Case("RL.ACQUIRE fixed:100/h", b"fix", acquire("fixed:100/h:start=first")), None),
     (Case("RL.ACQUIRE of three limits", b"thr", acquire("100/10m,200/h,5000/d")), None),
-    (Case("RL.RESERVE of one place", b"res",
-          lambda key: ("RL.RESERVE", 1, key, "concurrent:5", "TTL", "10m", "ID", "a")), 500),
-    (Case("breaker 50%/60s, one report", b"cbr",
-          lambda key: ("CB.REPORT", key, "OK", "BREAKER", "50%/60s")), 400),
+    (
+        Case(
+            "RL.RESERVE of one place",
+            b"res",
+            lambda key: ("RL.RESERVE", 1, key, "concurrent:5", "TTL", "10m", "ID", "a"),
+        ),
+        500,
+    ),
+    (Case("breaker 50%/60s, one report", b"cbr", lambda key: ("CB.REPORT", key, "OK", "BREAKER", "50%/60s")), 400),
 ]
 LEFT = [
     Case("bucket", b"lek", acquire("bucket:1/2s")),

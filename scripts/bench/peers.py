@@ -78,8 +78,12 @@ class Python(Language):
         return [self.python, CLIENTS / "python.py", str(port), library]
 
     def versions(self):
-        listed = subprocess.run([self.python, "-m", "pip", "list", "--format=json", "--disable-pip-version-check"],
-                                check=True, capture_output=True, text=True).stdout
+        listed = subprocess.run(
+            [self.python, "-m", "pip", "list", "--format=json", "--disable-pip-version-check"],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
         return {entry["name"]: entry["version"] for entry in json.loads(listed) if entry["name"] in self.packages}
 
 
@@ -93,8 +97,10 @@ class Node(Language):
 
     def versions(self):
         named = [re.sub("@.*", "", package) for package in self.packages]
-        return {name: json.loads((self.folder / "node_modules" / name / "package.json").read_text())["version"]
-                for name in named}
+        return {
+            name: json.loads((self.folder / "node_modules" / name / "package.json").read_text())["version"]
+            for name in named
+        }
 
 
 PYTHON = Python("python", ("limits", "pybreaker", "redis"), ())
@@ -186,16 +192,16 @@ def commands_in(sent):
     def number(kind):
         nonlocal at
         end = sent.index(b"\r\n", at)
-        if sent[at:at + 1] != kind:
+        if sent[at : at + 1] != kind:
             raise ValueError(f"not a command: {sent[at:end]!r}")
-        value, at = int(sent[at + 1:end]), end + 2
+        value, at = int(sent[at + 1 : end]), end + 2
         return value
 
     while at < len(sent):
         command = []
         for _ in range(number(b"*")):
             length = number(b"$")
-            command.append(sent[at:at + length])
+            command.append(sent[at : at + length])
             at += length + 2
         yield command
 
@@ -212,13 +218,18 @@ class Spoken:
     @classmethod
     def of(cls, command, key):
         now = time.time()
-        clock = tuple(at for at, argument in enumerate(command)
-                      if re.fullmatch(rb"\d{10}\.\d+", argument) and abs(float(argument) - now) < 60)
+        clock = tuple(
+            at
+            for at, argument in enumerate(command)
+            if re.fullmatch(rb"\d{10}\.\d+", argument) and abs(float(argument) - now) < 60
+        )
         return cls(tuple(command), key, clock)
 
     def __call__(self, key):
-        return tuple(b"%.6f" % time.time() if at in self.clock else argument.replace(self.key, key)
-                     for at, argument in enumerate(self.arguments))
+        return tuple(
+            b"%.6f" % time.time() if at in self.clock else argument.replace(self.key, key)
+            for at, argument in enumerate(self.arguments)
+        )
 
 
 class Decider:
@@ -226,8 +237,9 @@ class Decider:
 
     def __init__(self, library, port):
         command = library.language.program(port, library.name)
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
 
     def grants(self, key):
         with contextlib.suppress(BrokenPipeError):
@@ -263,8 +275,15 @@ def recorded(server, library):
     at_zero = [[command.arguments[0] for command in decision] for decision in (again, last)]
     if at_zero[0] != at_zero[1] or not first:
         raise Missing(f"its decisions differ: {at_zero}")
-    return Case(library.name, library.tag, again[0], then=all_of(again[1:]), mark=library.mark,
-                prepare=first[0], prepare_then=all_of(first[1:]))
+    return Case(
+        library.name,
+        library.tag,
+        again[0],
+        then=all_of(again[1:]),
+        mark=library.mark,
+        prepare=first[0],
+        prepare_then=all_of(first[1:]),
+    )
 
 
 def all_of(commands):

@@ -36,19 +36,26 @@ def nice(most):
 def points(figures, end):
     """Where the figures lie: across by their place, for each size is ten times the last."""
     across = (WIDTH - LEFT - RIGHT) / max(1, len(figures) - 1)
-    return [(LEFT + at * across, TOP + (HEIGHT - TOP - LOWER) * (1 - figure / end))
-            for at, figure in enumerate(figures) if figure is not None]
+    return [
+        (LEFT + at * across, TOP + (HEIGHT - TOP - LOWER) * (1 - figure / end))
+        for at, figure in enumerate(figures)
+        if figure is not None
+    ]
 
 
 def draw_panel(panel, sizes, left):
     end, step = nice(max(figure for line in panel.lines for figure in line.figures if figure is not None))
-    out = [f'<g transform="translate({left},0)">',
-           f'<text x="{LEFT}" y="18" font-weight="bold">{html.escape(panel.title)}</text>']
+    out = [
+        f'<g transform="translate({left},0)">',
+        f'<text x="{LEFT}" y="18" font-weight="bold">{html.escape(panel.title)}</text>',
+    ]
     at = 0.0
     while at <= end + step / 2:
         _, y = points([at], end)[0]
-        out.append(f'<path d="M{LEFT},{y:.1f} H{WIDTH - RIGHT}" stroke="#ddd"/>'
-                   f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{at:g}</text>')
+        out.append(
+            f'<path d="M{LEFT},{y:.1f} H{WIDTH - RIGHT}" stroke="#ddd"/>'
+            f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{at:g}</text>'
+        )
         at += step
     for (x, _), size in zip(points([0.0] * len(sizes), end), sizes):
         out.append(f'<text x="{x:.1f}" y="{HEIGHT - LOWER + 16}" text-anchor="middle">{size:,}</text>')
@@ -70,15 +77,19 @@ def colours(lines):
 def svg(panels, sizes, note):
     """The panels side by side, below them the names of the lines and a note."""
     width, height = WIDTH * len(panels), HEIGHT + 44
-    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-           'font-family="sans-serif" font-size="11">',
-           f'<rect width="{width}" height="{height}" fill="#fff"/>']
+    out = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        'font-family="sans-serif" font-size="11">',
+        f'<rect width="{width}" height="{height}" fill="#fff"/>',
+    ]
     for number, panel in enumerate(panels):
         out += draw_panel(panel, sizes, WIDTH * number)
     names = list(dict.fromkeys(line.name for panel in panels for line in panel.lines))
     for number, name in enumerate(names):
         x = LEFT + number * 190
-        out.append(f'<path d="M{x},{HEIGHT + 8} h18" stroke="{COLOURS[number % len(COLOURS)]}" stroke-width="2"/>'
-                   f'<text x="{x + 24}" y="{HEIGHT + 12}">{html.escape(name)}</text>')
+        out.append(
+            f'<path d="M{x},{HEIGHT + 8} h18" stroke="{COLOURS[number % len(COLOURS)]}" stroke-width="2"/>'
+            f'<text x="{x + 24}" y="{HEIGHT + 12}">{html.escape(name)}</text>'
+        )
     out.append(f'<text x="{LEFT}" y="{HEIGHT + 34}" fill="#555">{html.escape(note)}</text>')
     return "\n".join([*out, "</svg>"]) + "\n"

@@ -11,7 +11,9 @@ from peers import CACHE, Missing
 BARE = pathlib.Path(__file__).parent / "bare" / "bare.c"
 CELL = "0.2.2"
 # What is told where it cannot be built.
-CELL_BY_HAND = "by hand, on Redis 7.0.15 on 2026-11-29, it took 1.50 × SET PX on a new key and 1.76 on one that is there"
+CELL_BY_HAND = (
+    "by hand, on Redis 7.0.15 on 2026-11-29, it took 1.50 × SET PX on a new key and 1.76 on one that is there"
+)
 
 
 def run(command, why, **more):
@@ -50,14 +52,18 @@ def cell():
     (needs / "src").mkdir(parents=True)
     (needs / "src" / "lib.rs").touch()
     (needs / "Cargo.toml").write_text(
-        f'[package]\nname = "needs"\nversion = "0.0.0"\nedition = "2021"\n\n[dependencies]\nredis-cell = "={CELL}"\n')
+        f'[package]\nname = "needs"\nversion = "0.0.0"\nedition = "2021"\n\n[dependencies]\nredis-cell = "={CELL}"\n'
+    )
     tree = run(["cargo", "metadata", "--format-version", "1"], f"redis-cell {CELL} cannot be had", cwd=needs)
     source = re.search(rf'"manifest_path":"([^"]*/redis-cell-{re.escape(CELL)})/Cargo.toml"', tree)
     if not source:
         raise Missing(f"redis-cell {CELL} came without its source")
     shutil.copytree(source[1], folder / "source")
-    run(["cargo", "build", "--release", "--target-dir", folder / "target"], f"redis-cell {CELL} does not build",
-        cwd=folder / "source")
+    run(
+        ["cargo", "build", "--release", "--target-dir", folder / "target"],
+        f"redis-cell {CELL} does not build",
+        cwd=folder / "source",
+    )
     (folder / "target" / "release" / library.name).rename(library)
     shutil.rmtree(folder)
     return library

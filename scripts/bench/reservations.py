@@ -25,15 +25,18 @@ def measure(count):
     """Instructions of RENEW, and of RESERVE with COMMIT, with so many open; then of the first
     RL.ACQUIRE after all have ended."""
     wrap = ("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", "-q")
-    with Server("--hz", "1", "--dynamic-hz", "no", module_arguments=("enable-debug-command", "yes"),
-                wrap=wrap) as server:
+    with Server(
+        "--hz", "1", "--dynamic-hz", "no", module_arguments=("enable-debug-command", "yes"), wrap=wrap
+    ) as server:
         server("RL.DEBUG", "CLOCK", "SET", 1_800_000_000_000_000)
         load = Load(server.port)
 
         def run(commands, lines_each):
             commands = list(commands)
-            blobs = [b"".join(pack(*command) for command in commands[at:at + DEPTH])
-                     for at in range(0, len(commands), DEPTH)]
+            blobs = [
+                b"".join(pack(*command) for command in commands[at : at + DEPTH])
+                for at in range(0, len(commands), DEPTH)
+            ]
             # One connection: the order matters.
             for blob in blobs:
                 load.sockets[0].sendall(blob)
@@ -50,11 +53,15 @@ def measure(count):
         run((reserve(number) for number in range(count)), lines)
         # Those to be renewed are spread over all, and each gets another end.
         numbers = [number * 7919 % count for number in range(MEASURED)]
-        renews = [("RL.RENEW", f"id{number:08}", "TTL", f"{7_200_000 + turn}ms", 1, "k") for turn, number in enumerate(numbers)]
+        renews = [
+            ("RL.RENEW", f"id{number:08}", "TTL", f"{7_200_000 + turn}ms", 1, "k")
+            for turn, number in enumerate(numbers)
+        ]
         renewed = instructions(renews, 1)
         reserved = instructions([reserve(count + number) for number in range(MEASURED)], lines)
-        committed = instructions([("RL.COMMIT", f"id{count + number:08}", 1, "k", "COST", 5)
-                                  for number in range(MEASURED)], 1)
+        committed = instructions(
+            [("RL.COMMIT", f"id{count + number:08}", 1, "k", "COST", 5) for number in range(MEASURED)], 1
+        )
         server("RL.DEBUG", "CLOCK", "ADVANCE", 3 * 3_600_000_000)
         ended = instructions([("RL.ACQUIRE", "k", UNITS)], 6)
         load.close()

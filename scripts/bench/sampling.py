@@ -51,7 +51,7 @@ def sure_median(values):
     ordered = sorted(values)
     below, rank = 0.0, 0
     while rank < count // 2:
-        below += math.comb(count, rank) / 2 ** count
+        below += math.comb(count, rank) / 2**count
         if 2 * below > 1 - SURE:
             break
         rank += 1

@@ -109,13 +109,27 @@ def begin(cores):
 class Server:
     """A running server with the module and perhaps others, on the first core that we may use."""
 
-    def __init__(self, *settings, module=True, module_arguments=(), others=(), wrap=(), program=PROGRAM,
-                 on_cores=ALLOWED[:1]):
+    def __init__(
+        self, *settings, module=True, module_arguments=(), others=(), wrap=(), program=PROGRAM, on_cores=ALLOWED[:1]
+    ):
         self.folder = tempfile.mkdtemp(prefix="floodgate-bench-")
         self.port = free_port()
         self.program = program
-        command = [*wrap, program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir",
-                   self.folder, "--logfile", os.path.join(self.folder, "log"), *settings]
+        command = [
+            *wrap,
+            program,
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--dir",
+            self.folder,
+            "--logfile",
+            os.path.join(self.folder, "log"),
+            *settings,
+        ]
         if "6.2." not in subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout:
             # Since 7.0 DEBUG must be asked for.
             command += ["--enable-debug-command", "local"]
@@ -124,8 +138,12 @@ class Server:
         for other in others:
             command += ["--loadmodule", str(other)]
         # No thread runs yet when a server starts, so what runs before it is safe.
-        self.process = subprocess.Popen(command, preexec_fn=lambda: begin(on_cores),  # noqa: PLW1509
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            command,
+            preexec_fn=lambda: begin(on_cores),  # noqa: PLW1509
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         self.client = self._connect()
 
     def _connect(self):

@@ -40,8 +40,10 @@ def figures(**ratios):
     names = {"set_again": cases.AGAIN, "bucket": cases.OUR_BUCKET, "gcra": cases.LUA_GCRA}
     by_name = {case.name: case for case in cases.CASES}
     rounds = {"set_again": [0.9, 1.1, 1.1], "bucket": [1.1] * 3, "gcra": [6.0] * 3} | ratios
-    return {names[at]: Figures(by_name.get(names[at], cases.Case(names[at], b"xxx", None)), [], seen)
-            for at, seen in rounds.items()}
+    return {
+        names[at]: Figures(by_name.get(names[at], cases.Case(names[at], b"xxx", None)), [], seen)
+        for at, seen in rounds.items()
+    }
 
 
 class Overview(unittest.TestCase):
@@ -187,8 +189,10 @@ class Costs(unittest.TestCase):
 
 class Others(unittest.TestCase):
     def rows(self, ours, again=(0.98, 1.02)):
-        return [latency.Waits(latency.PLAIN, False, name, [], seen)
-                for name, seen in ((cases.BASE.name, [1.0]), (cases.AGAIN, again), (latency.OURS, ours))]
+        return [
+            latency.Waits(latency.PLAIN, False, name, [], seen)
+            for name, seen in ((cases.BASE.name, [1.0]), (cases.AGAIN, again), (latency.OURS, ours))
+        ]
 
     def test_p99_within_the_spread(self):
         self.assertEqual(check.latency(self.rows([1.14, 1.1])), [])
@@ -216,8 +220,9 @@ class Others(unittest.TestCase):
     def test_every_key_is_visited_once(self):
         case = cases.CASES[3]
         sent = b"".join(load.pipelines(case, 64, 1))
-        self.assertEqual({command[1] for command in peers.commands_in(sent)},
-                         {load.key(case, number) for number in range(64)})
+        self.assertEqual(
+            {command[1] for command in peers.commands_in(sent)}, {load.key(case, number) for number in range(64)}
+        )
 
     def test_p99_is_told_where_set_knows_itself_to_a_tenth(self):
         self.assertTrue(latency.is_sure(self.rows([2.0], again=[0.95, 1.05] * 3)))
@@ -297,7 +302,9 @@ class Visits(unittest.TestCase):
         sent = list(peers.commands_in(b"".join(visits.in_turn(kind, 64))))
         self.assertEqual(len(sent), 64)
         self.assertEqual(len({command[1] for command in sent}), 1)
-        self.assertEqual([command[2] for command in sent[:4]], [decision_kinds.FEW.encode(), decision_kinds.MANY.encode()] * 2)
+        self.assertEqual(
+            [command[2] for command in sent[:4]], [decision_kinds.FEW.encode(), decision_kinds.MANY.encode()] * 2
+        )
 
     def test_all_that_has_a_bound_for_new_keys_is_counted_too(self):
         counted = {case.name for case in instructions.CHECKED}
@@ -356,7 +363,17 @@ class Page(unittest.TestCase):
                 publish.placed(text, "x", "new")
 
     def test_pages_have_all_places(self):
-        for part in (publish.IN_SHORT, "visits", "cost", "memory", "replication", "keys", "latency", "threads", "leases"):
+        for part in (
+            publish.IN_SHORT,
+            "visits",
+            "cost",
+            "memory",
+            "replication",
+            "keys",
+            "latency",
+            "threads",
+            "leases",
+        ):
             publish.placed(publish.BENCHMARKS.read_text(), part, "")
         publish.placed(publish.README.read_text(), publish.IN_SHORT, "")
 
@@ -402,8 +419,10 @@ class Page(unittest.TestCase):
     def test_no_word_of_p99_where_it_is_not_known(self):
         def waits(again):
             one = latency.Round(100.0, 1.0, 2.0, 3.0)
-            return [latency.Waits(latency.PLAIN, False, name, [one] * 6, ratios)
-                    for name, ratios in ((cases.BASE.name, [1.0] * 6), (cases.AGAIN, again))]
+            return [
+                latency.Waits(latency.PLAIN, False, name, [one] * 6, ratios)
+                for name, ratios in ((cases.BASE.name, [1.0] * 6), (cases.AGAIN, again))
+            ]
 
         self.assertIn("p99", publish.latency(waits([1.0] * 6), self.left, "c", "s"))
         self.assertEqual(self.left.out, [])

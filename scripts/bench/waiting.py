@@ -41,8 +41,10 @@ class Crowd:
             # Where lines of ours are compared with others, all else is the same.
             server("RL.ACQUIRE", f"own:{number:010}", LIMIT)
             connection = socket.create_connection(("127.0.0.1", server.port))
-            command = {"WAIT": ("RL.ACQUIRE", f"own:{number:010}", LIMIT, "WAIT", PATIENCE),
-                       "BLPOP": ("BLPOP", f"own:list:{number:010}", 3600)}.get(how)
+            command = {
+                "WAIT": ("RL.ACQUIRE", f"own:{number:010}", LIMIT, "WAIT", PATIENCE),
+                "BLPOP": ("BLPOP", f"own:list:{number:010}", 3600),
+            }.get(how)
             if command:
                 connection.sendall(pack(*command))
             self.sockets.append(connection)
@@ -56,8 +58,13 @@ class Crowd:
 
 
 def start(size, *settings, wrap=()):
-    server = Server("--maxclients", str(size + 100), *settings, module_arguments=("wait-max", PATIENCE, "waiters-max", str(size)),
-                    wrap=wrap)
+    server = Server(
+        "--maxclients",
+        str(size + 100),
+        *settings,
+        module_arguments=("wait-max", PATIENCE, "waiters-max", str(size)),
+        wrap=wrap,
+    )
     return server
 
 
@@ -80,9 +87,21 @@ def for_others(size):
     """Instructions of a decision on other keys, by what the clients do."""
     case = Case("RL.ACQUIRE", b"oth", acquire("100/m"))
     for how in ("idle", "WAIT"):
-        with start(size, "--hz", "1", "--dynamic-hz", "no",
-                   wrap=("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", "-q",
-                         "--collect-atstart=no", f"--toggle-collect={COMMAND}")) as server:
+        with start(
+            size,
+            "--hz",
+            "1",
+            "--dynamic-hz",
+            "no",
+            wrap=(
+                "valgrind",
+                "--tool=callgrind",
+                "--callgrind-out-file=/dev/null",
+                "-q",
+                "--collect-atstart=no",
+                f"--toggle-collect={COMMAND}",
+            ),
+        ) as server:
             crowd = Crowd(server, size, how)
             load = Load(server.port)
             blobs = [blob for order in range(6) for blob in pipelines(case, KEYS, order)]

@@ -33,8 +33,14 @@ BURST = 4
 # Bursts that fill a window.
 FILL = 19
 EVERY = 60.0 * BURST / 75
-NAMES = [AGAIN, OUR_SLIDING, LUA_SORTED_SET, "limits: moving window", "limits: moving window, and what is left",
-         "limits: sliding counter"]
+NAMES = [
+    AGAIN,
+    OUR_SLIDING,
+    LUA_SORTED_SET,
+    "limits: moving window",
+    "limits: moving window, and what is left",
+    "limits: sliding counter",
+]
 
 
 # As many as a server under callgrind decides on in time.
@@ -60,8 +66,9 @@ def inside(server, case, work):
     server("CONFIG", "RESETSTAT")
     work()
     told = server.client.info("commandstats")
-    of_case = [fields for name in sent
-               if (fields := told.get("cmdstat_" + (name if isinstance(name, str) else name.decode())))]
+    of_case = [
+        fields for name in sent if (fields := told.get("cmdstat_" + (name if isinstance(name, str) else name.decode())))
+    ]
     return sum(int(dict(field.split("=") for field in fields.split(","))["usec"]) for fields in of_case)
 
 
@@ -128,8 +135,11 @@ def measure(server, cases, keys, bursts):
                 entry.compare(base.micros[-1])
     taken = used(server.port, next(entry.case for entry in entries if entry.case.name == OUR_SLIDING), keys)
     load.close()
-    return InUse({entry.case.name: entry for entry in entries},
-                 {name: statistics.median(found[FILL:]) for name, found in micros.items()}, taken)
+    return InUse(
+        {entry.case.name: entry for entry in entries},
+        {name: statistics.median(found[FILL:]) for name, found in micros.items()},
+        taken,
+    )
 
 
 def used(port, case, keys):

@@ -84,12 +84,32 @@ class Stack:
         try:
             # Prometheus says which servers to ask. One that hangs is told as such before
             # Prometheus takes the exporter to be gone.
-            self.run("prometheus-redis-exporter", "-redis.addr", "", "-script", "metrics.lua",
-                     "-connection-timeout", "2s", "-web.listen-address", self.address("exporter"))
-            self.run("prometheus-alertmanager", "--config.file=alertmanager.yml", "--storage.path=alertmanager",
-                     "--cluster.listen-address=", "--web.listen-address", self.address("alertmanager"))
-            self.run("prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=prometheus",
-                     "--web.listen-address", self.address("prometheus"))
+            self.run(
+                "prometheus-redis-exporter",
+                "-redis.addr",
+                "",
+                "-script",
+                "metrics.lua",
+                "-connection-timeout",
+                "2s",
+                "-web.listen-address",
+                self.address("exporter"),
+            )
+            self.run(
+                "prometheus-alertmanager",
+                "--config.file=alertmanager.yml",
+                "--storage.path=alertmanager",
+                "--cluster.listen-address=",
+                "--web.listen-address",
+                self.address("alertmanager"),
+            )
+            self.run(
+                "prometheus",
+                "--config.file=prometheus.yml",
+                "--storage.tsdb.path=prometheus",
+                "--web.listen-address",
+                self.address("prometheus"),
+            )
             for name, path in ("exporter", "/metrics"), ("alertmanager", "/-/ready"), ("prometheus", "/-/ready"):
                 url = f"http://{self.address(name)}{path}"
                 wait(f"{name} serves", lambda url=url: self.check() or get(url))

@@ -24,8 +24,15 @@ import urllib.request
 from picture import draw
 from stack import HERE, Stack, free_port, get, wait
 
-ALERTS = ["FloodgateErrorRate", "FloodgateQueue", "FloodgateBreakerOpenings", "FloodgateResponseTime",
-          "FloodgateBatchFailures", "FloodgateLatency", "FloodgateBreakerOpen"]
+ALERTS = [
+    "FloodgateErrorRate",
+    "FloodgateQueue",
+    "FloodgateBreakerOpenings",
+    "FloodgateResponseTime",
+    "FloodgateBatchFailures",
+    "FloodgateLatency",
+    "FloodgateBreakerOpen",
+]
 # The day of the summary, in seconds.
 DAY = 6
 CRITICAL = {"FloodgateErrorRate", "FloodgateBreakerOpenings", "FloodgateLatency"}
@@ -33,6 +40,7 @@ CRITICAL = {"FloodgateErrorRate", "FloodgateBreakerOpenings", "FloodgateLatency"
 
 class Web(http.server.BaseHTTPRequestHandler):
     """Stands for Slack and PagerDuty."""
+
     heard = []
 
     def do_POST(self):
@@ -48,6 +56,7 @@ class Web(http.server.BaseHTTPRequestHandler):
 
 class Mail(socketserver.StreamRequestHandler):
     """As much of SMTP as a sender needs."""
+
     heard = []
     times = []
 
@@ -87,8 +96,12 @@ def traffic(port):
     """Everything goes wrong at once."""
     redis(port, "CB.REPORT", "svc:stuck", "FAIL", "BREAKER", "1:open=90s")
     redis(port, "RL.ACQUIRE", "line", "1/h")
-    waiters = [subprocess.Popen(["redis-cli", "-p", str(port), "RL.ACQUIRE", "line", "1/h", "WAIT", "30s"],
-                                stdout=subprocess.DEVNULL) for _ in range(5)]
+    waiters = [
+        subprocess.Popen(
+            ["redis-cli", "-p", str(port), "RL.ACQUIRE", "line", "1/h", "WAIT", "30s"], stdout=subprocess.DEVNULL
+        )
+        for _ in range(5)
+    ]
     for n in range(12):
         redis(port, "CB.REPORT", "api", "FAIL", "DUR", "900ms", "BREAKER", "1000")
         redis(port, "CB.REPORT", f"svc:{n}", "FAIL", "BREAKER", "1")
@@ -98,20 +111,31 @@ def traffic(port):
         redis(port, "RL.RESERVE", 1, f"user:{n % 3}", "*", "TTL", "1m")
         redis(port, "RL.ACQUIRE", f"trial:{n % 3}", "2/m,1/m:shadow:name=tight")
         # One in sixteen commands is timed: as many as it takes to see some.
-        subprocess.run(["redis-cli", "-p", str(port)], input="RL.ACQUIRE busy 90/s\n" * 200, text=True,
-                       stdout=subprocess.DEVNULL, check=True)
+        subprocess.run(
+            ["redis-cli", "-p", str(port)],
+            input="RL.ACQUIRE busy 90/s\n" * 200,
+            text=True,
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
         time.sleep(0.4)
     # Names that are no text, two that would be the same if bytes were lost, and an empty one.
-    for name in b"", b"svc:\xff\n", b"svc:\xfe\n", "svc:é\"\\".encode():
-        subprocess.run(["redis-cli", "-p", str(port), "CB.REPORT", name, "FAIL", "BREAKER", "1"],
-                       stdout=subprocess.DEVNULL, check=True)
+    for name in b"", b"svc:\xff\n", b"svc:\xfe\n", 'svc:é"\\'.encode():
+        subprocess.run(
+            ["redis-cli", "-p", str(port), "CB.REPORT", name, "FAIL", "BREAKER", "1"],
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
     redis(port, "DEBUG", "SLEEP", "1.5")
     return waiters
 
 
 def metrics_in(text):
-    return {name for name in re.findall(r"[a-z_:0-9]+", text)
-            if name.startswith(("floodgate_", "instance:floodgate_", "redis_")) and name != "redis_script_values"}
+    return {
+        name
+        for name in re.findall(r"[a-z_:0-9]+", text)
+        if name.startswith(("floodgate_", "instance:floodgate_", "redis_")) and name != "redis_script_values"
+    }
 
 
 def main():
@@ -125,8 +149,9 @@ def main():
         command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
         # 6.2 has neither the setting that allows DEBUG nor CONFIG SET of a module's.
         command += [] if old else ["--enable-debug-command", "yes"]
-        server = subprocess.Popen([*command, "--loadmodule", module, "queue-max", "5"],
-                                  cwd=folder, stdout=subprocess.DEVNULL)
+        server = subprocess.Popen(
+            [*command, "--loadmodule", module, "queue-max", "5"], cwd=folder, stdout=subprocess.DEVNULL
+        )
         try:
             run(folder, port, web, mail)
         finally:
@@ -191,8 +216,10 @@ class Watched:
         return {series[label] for series in self.ask("series", **{"match[]": metric}) if label in series}
 
     def told_of(self, alert, to, state):
-        return any(to in path and alert in text and state in text.lower() and self.instance in text
-                   for path, text in ((path, json.dumps(body)) for path, body in list(Web.heard)))
+        return any(
+            to in path and alert in text and state in text.lower() and self.instance in text
+            for path, text in ((path, json.dumps(body)) for path, body in list(Web.heard))
+        )
 
 
 def delivered(to, state):
@@ -217,16 +244,24 @@ def every_metric_is_served(watched):
     served = set(watched.ask("label/__name__/values"))
     used = metrics_in((HERE / "dashboard.json").read_text())
     rules = (HERE / "rules.yml").read_text()
-    used |= metrics_in("\n".join(line for line in rules.splitlines() if "rate(" in line or "expr:" in line
-                                 or "increase(" in line or "record:" in line))
+    used |= metrics_in(
+        "\n".join(
+            line
+            for line in rules.splitlines()
+            if "rate(" in line or "expr:" in line or "increase(" in line or "record:" in line
+        )
+    )
     missing = used - served
     assert not missing, f"not served: {sorted(missing)}"
     print(f"all {len(used)} metrics of dashboard and rules are served", flush=True)
 
 
 def every_query_has_data(watched):
-    expressions = [target["expr"] for panel in json.loads((HERE / "dashboard.json").read_text())["panels"]
-                   for target in panel.get("targets", [])]
+    expressions = [
+        target["expr"]
+        for panel in json.loads((HERE / "dashboard.json").read_text())["panels"]
+        for target in panel.get("targets", [])
+    ]
     for expression in expressions:
         found = watched.range(expression, 2)
         assert any(value != "NaN" for series in found for _, value in series["values"]), f"no data: {expression}"
@@ -264,6 +299,7 @@ def all_resolve(port, waiters):
 
 def silence_is_told(watched):
     """Of what the alerts see by: the exporter, and the script in it."""
+
     def told(alert, state):
         return lambda: watched.told_of(alert, "pagerduty", state)
 
@@ -280,12 +316,17 @@ def silence_is_told(watched):
 def what_lasts_is_mailed_once_a_day(watched):
     end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
     alert = [{"labels": {"alertname": "Lasting", "instance": "elsewhere"}, "endsAt": end}]
-    request = urllib.request.Request(f"http://{watched.stack.address('alertmanager')}/api/v2/alerts", method="POST",
-                                     data=json.dumps(alert).encode(), headers={"Content-Type": "application/json"})
+    request = urllib.request.Request(
+        f"http://{watched.stack.address('alertmanager')}/api/v2/alerts",
+        method="POST",
+        data=json.dumps(alert).encode(),
+        headers={"Content-Type": "application/json"},
+    )
     urllib.request.urlopen(request, timeout=5).close()
 
     def mailed():
         return [at for at, text in list(zip(Mail.times, Mail.heard, strict=False)) if "elsewhere" in text]
+
     wait("what lasts is mailed on four days", lambda: len(mailed()) >= 4, 60)
     apart = [later - at for at, later in itertools.pairwise(mailed())]
     assert all(DAY * 0.8 < gap < DAY * 1.5 for gap in apart), apart

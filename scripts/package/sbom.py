@@ -87,11 +87,16 @@ def bill(name, features):
         "metadata": {"timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch)), "component": top},
         "components": parts,
         "dependencies": [
-            {"ref": ref(package), "dependsOn": [ref(used) for used in uses[package]]} for package in sorted(uses, key=ref)
+            {"ref": ref(package), "dependsOn": [ref(used) for used in uses[package]]}
+            for package in sorted(uses, key=ref)
         ],
     }
     number = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(document, sort_keys=True))
-    return {"$schema": "http://cyclonedx.org/schema/bom-1.5.schema.json", "serialNumber": f"urn:uuid:{number}", **document}
+    return {
+        "$schema": "http://cyclonedx.org/schema/bom-1.5.schema.json",
+        "serialNumber": f"urn:uuid:{number}",
+        **document,
+    }
 
 
 def main():
