@@ -21,6 +21,7 @@ check() {
 mapfile -t scripts < <(git grep -lE '^#!.*\b(ba)?sh$' -- '*.sh' .ci)
 check shellcheck shellcheck -x "${scripts[@]}"
 check ruff ruff check --quiet scripts src/clients tests
+check 'ruff format' ruff format --check --quiet scripts
 check actionlint actionlint
 check 'issue forms' check-jsonschema --quiet --builtin-schema vendor.github-issue-forms \
     .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
