@@ -1,6 +1,8 @@
 //! RL.ACQUIRE: takes units from every limit of a key, or from none.
 
-use crate::commands::arguments::{ArgCursor, COST, CRITICAL, KEY, LIMITS, SHORTAGE, TRACK, cost};
+use crate::commands::arguments::{COST, CRITICAL, KEY, LIMITS, SHORTAGE, TRACK, cost};
+use crate::commands::cursor::ArgCursor;
+use crate::commands::hints;
 use crate::commands::options::Options;
 use crate::core::limits::{Expression, Request};
 use crate::core::retry_after::RetryAfter;
@@ -52,7 +54,8 @@ fn parse<'a>(main: MainThread, key: Arg<'a>, mut cursor: ArgCursor<'a>) -> Resul
             "WAIT" => call.wait_us = queue::wait_option(main, value)?,
             "PARTIAL" => call.request.partial = true,
             "CRITICAL" => call.request.critical = true,
-            _ => call.track = true,
+            "TRACK" => call.track = true,
+            _ => return Err(hints::not_taken(option)),
         }
     }
     Ok(call)

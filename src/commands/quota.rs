@@ -1,6 +1,8 @@
 //! RL.QUOTA: looks at limits without taking units.
 
-use crate::commands::arguments::{ArgCursor, COST, KEY, LIMITS, cost};
+use crate::commands::arguments::{COST, KEY, LIMITS, cost};
+use crate::commands::cursor::ArgCursor;
+use crate::commands::hints;
 use crate::commands::options::Options;
 use crate::core::limits::{Limit, LimitQuota, LimitStatus, Request, Rule, State, decide, limit_quota};
 use crate::core::retry_after::RetryAfter;
@@ -38,7 +40,8 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     while let Some((option, value)) = cursor.option(&OPTIONS)? {
         match option {
             "COST" => request.cost = cost(value)?,
-            _ => headers = true,
+            "HEADERS" => headers = true,
+            _ => return Err(hints::not_taken(option)),
         }
     }
     // The key is opened before the clock is read, so that the prefetch of its value overlaps with

@@ -1,7 +1,9 @@
 //! CB.REPORT: the result of a call.
 
-use crate::commands::arguments::{ArgCursor, BREAKER, ID, KEY, flags};
-use crate::commands::options::Options;
+use crate::commands::arguments::{BREAKER, ID, KEY};
+use crate::commands::cursor::ArgCursor;
+use crate::commands::hints;
+use crate::commands::options::{Options, flags};
 use crate::core::breaker::{CircuitState, Permit, REPORTER_BYTES, Report, ReportOutcome, Reporter};
 use crate::core::text::duration;
 use crate::core::time::Micros;
@@ -49,7 +51,8 @@ fn parse<'a>(args: Args<'a>) -> Result<ReportCall<'a>, Error> {
             "TOKEN" => call.report.permit = Some(Permit::parse(value)?),
             "DUR" => call.report.duration_us = Some(duration::parse(value)?),
             "FROM" => call.report.reporter = named(value)?,
-            _ => call.breaker = Some(value),
+            "BREAKER" => call.breaker = Some(value),
+            _ => return Err(hints::not_taken(option)),
         }
     }
     Ok(call)

@@ -12,7 +12,9 @@ pub mod file;
 pub mod gossip;
 
 use self::gossip::NodeView;
-use crate::commands::arguments::{ArgCursor, BREAKER, LIMITS};
+use crate::commands::arguments::{BREAKER, LIMITS};
+use crate::commands::cursor::ArgCursor;
+use crate::commands::hints;
 use crate::commands::options::Options;
 use crate::core::limits::Label;
 use crate::core::policies::{Policies, Policy, PolicyEntry};
@@ -105,7 +107,8 @@ fn set(ctx: &Context<'_>, cursor: &mut ArgCursor<'_>) -> Result<(), Error> {
             "PREFIX" => prefix = Part::Given(value.bytes()),
             "BREAKER" => breaker = Part::Given(value.bytes()),
             "NOPREFIX" => prefix = Part::Taken,
-            _ => breaker = Part::Taken,
+            "NOBREAKER" => breaker = Part::Taken,
+            _ => return Err(hints::not_taken(option)),
         }
     }
     let mut policy = Policy::parse(name.bytes(), limits.bytes(), prefix.given(), breaker.given())
@@ -211,8 +214,11 @@ fn export(ctx: &Context<'_>, cursor: &mut ArgCursor<'_>) -> Result<(), Error> {
 fn import(ctx: &Context<'_>, cursor: &mut ArgCursor<'_>) -> Result<(), Error> {
     let document = cursor.required()?.bytes();
     let mut replace = false;
-    while cursor.option(const { &Options::of(&[REPLACE]) })?.is_some() {
-        replace = true;
+    while let Some((option, _)) = cursor.option(const { &Options::of(&[REPLACE]) })? {
+        match option {
+            "REPLACE" => replace = true,
+            _ => return Err(hints::not_taken(option)),
+        }
     }
     may_grow(ctx)?;
     let read = node::with_policies(ctx.main(), |policies| json::import(policies, document, replace))
