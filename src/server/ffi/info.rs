@@ -1,11 +1,11 @@
 //! Our sections of INFO.
 
+use crate::server::boundary;
 use crate::server::context::Context;
 use crate::server::ffi::api::call;
 use crate::server::main_thread::MainThread;
 use redis_module::raw;
 use std::ffi::{CString, c_int};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 /// Writes the module's part of INFO.
@@ -59,7 +59,7 @@ unsafe extern "C" fn callback(ctx: *mut raw::RedisModuleInfoCtx, crash_report: c
     if let Some(write) = WRITE.get() {
         // SAFETY: the server runs this on its main thread.
         let writer = InfoWriter { raw: ctx, main: unsafe { MainThread::new() } };
-        drop(catch_unwind(AssertUnwindSafe(|| write(&writer))));
+        boundary::guard(|| write(&writer));
     }
 }
 

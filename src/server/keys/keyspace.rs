@@ -1,5 +1,6 @@
 //! Changes that others make to keys and databases, and the functions that listen to them.
 
+use crate::server::boundary;
 use crate::server::context::Context;
 use crate::server::events;
 use crate::server::ffi::api::call;
@@ -8,7 +9,6 @@ use crate::server::keys::left_database;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use redis_module::raw;
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 /// A change to a key or a database.
@@ -114,7 +114,7 @@ pub fn listen(listener: KeyspaceListener) {
 
 fn tell(main: MainThread, happened: KeyspaceChange<'_>) {
     for listener in WATCHER.get().into_iter().chain(LISTENER.get()) {
-        drop(catch_unwind(AssertUnwindSafe(|| listener(main, happened))));
+        boundary::guard(|| listener(main, happened));
     }
 }
 
@@ -129,7 +129,7 @@ unsafe extern "C" fn noticed(
     if matches!(event.to_bytes(), b"rename_to" | b"move_to" | b"copy_to" | b"restore" | b"loaded") {
         tell(ctx.main(), KeyspaceChange::Arrived { name, database: ctx.database() });
     }
-    left_database::put_back(&ctx, event.to_bytes(), name);
+    boundary::guard(|| left_database::put_back(&ctx, event.to_bytes(), name));
     0
 }
 
@@ -152,7 +152,7 @@ pub(in crate::server) unsafe fn value_left(
 pub(in crate::server) fn value_changed(ctx: &Context<'_>, name: Arg<'_>) {
     if let Some(listener) = LISTENER.get() {
         let happened = KeyspaceChange::ValueChanged { name, database: ctx.database() };
-        drop(catch_unwind(AssertUnwindSafe(|| listener(ctx.main(), happened))));
+        boundary::guard(|| listener(ctx.main(), happened));
     }
 }
 
