@@ -92,14 +92,14 @@ static BREAKERS: OnceLock<fn(&Context<'_>) -> WorstFigure> = OnceLock::new();
 
 /// Registers `fullness`, how full the longest queue is or all queues together in percent, for the
 /// alert on a full queue. Call it once, when the module is loaded.
-pub fn watch_queues(fullness: fn(MainThread) -> WorstFigure) {
+pub fn on_queue_check(fullness: fn(MainThread) -> WorstFigure) {
     // A second call would come from a second load, with the same function.
     let _ = QUEUES.set(fullness);
 }
 
 /// Registers `longest`, the seconds for which the breaker that opened first has not been closed, for
 /// the alert on an open breaker. Call it once, when the module is loaded.
-pub fn watch_breakers(longest: fn(&Context<'_>) -> WorstFigure) {
+pub fn on_breaker_check(longest: fn(&Context<'_>) -> WorstFigure) {
     // A second call would come from a second load, with the same function.
     let _ = BREAKERS.set(longest);
 }

@@ -138,7 +138,7 @@ pub fn join(
         return false;
     };
     wake_timer::prepare(ctx, serve::wake);
-    keyspace::listen(moves::on_keyspace_change);
+    keyspace::on_change(moves::on_keyspace_change);
     let timeout_ms = signed(wait_us.div_ceil(1000));
     let client = blocking::block(ctx, key.name(), id, timeout_ms, HANDLER);
     let due = match retry {

@@ -36,7 +36,7 @@ static MODULE: OnceLock<&'static [&'static [EventListener]]> = OnceLock::new();
 
 /// Subscribes to the server's events, for this layer and for `listeners`. Call it once, when the
 /// module is loaded.
-pub fn subscribe(ctx: &Context<'_>, listeners: &'static [&'static [EventListener]]) {
+pub fn register(ctx: &Context<'_>, listeners: &'static [&'static [EventListener]]) {
     let _ = MODULE.set(listeners);
     call_for(ctx, raw::REDISMODULE_EVENT_MODULE_CHANGE, Some(happened));
     let wanted = [

@@ -65,7 +65,7 @@ unsafe extern "C" fn callback(ctx: *mut raw::RedisModuleInfoCtx, crash_report: c
 
 /// Registers `write` as the function that writes our part of INFO, instead of the crate's own
 /// handler. Call it once, when the module is loaded.
-pub fn register(ctx: &Context<'_>, write: fn(&InfoWriter)) {
+pub fn on_info(ctx: &Context<'_>, write: fn(&InfoWriter)) {
     let _ = WRITE.set(write);
     // SAFETY: the context is live; the callback is a function of this library.
     unsafe {

@@ -50,14 +50,14 @@ pub enum KeyspaceChange<'a> {
 type KeyspaceListener = fn(MainThread, KeyspaceChange<'_>);
 
 /// The function that is called for changes by others, from the load of the module on.
-static WATCHER: OnceLock<KeyspaceListener> = OnceLock::new();
+static ON_CHANGE_BY_OTHERS: OnceLock<KeyspaceListener> = OnceLock::new();
 /// The function that is called for them from some later time on, and for changes by our commands.
-static LISTENER: OnceLock<KeyspaceListener> = OnceLock::new();
+static ON_CHANGE: OnceLock<KeyspaceListener> = OnceLock::new();
 
-/// Calls `watcher` from now on for all changes, except those that our own commands make to values.
-/// Call it once, when the module is loaded. The watcher must not write to keys.
-pub fn watch(ctx: &Context<'_>, watcher: KeyspaceListener) {
-    if WATCHER.set(watcher).is_err() {
+/// Calls `listener` from now on for all changes, except those that our own commands make to values.
+/// Call it once, when the module is loaded. The listener must not write to keys.
+pub fn on_change_by_others(ctx: &Context<'_>, listener: KeyspaceListener) {
+    if ON_CHANGE_BY_OTHERS.set(listener).is_err() {
         return;
     }
     for id in [raw::REDISMODULE_EVENT_FLUSHDB, raw::REDISMODULE_EVENT_SWAPDB] {
@@ -107,13 +107,13 @@ pub fn want_arrivals(main: MainThread) {
 ///
 /// Keys of other types cost nothing, because the server itself tells a type when a key loses one of
 /// its values.
-pub fn listen(listener: KeyspaceListener) {
+pub fn on_change(listener: KeyspaceListener) {
     // A second call comes from the same queue and passes the same function.
-    let _ = LISTENER.set(listener);
+    let _ = ON_CHANGE.set(listener);
 }
 
 fn tell(main: MainThread, happened: KeyspaceChange<'_>) {
-    for listener in WATCHER.get().into_iter().chain(LISTENER.get()) {
+    for listener in ON_CHANGE_BY_OTHERS.get().into_iter().chain(ON_CHANGE.get()) {
         boundary::guard(|| listener(main, happened));
     }
 }
@@ -150,7 +150,7 @@ pub(in crate::server) unsafe fn value_left(
 /// Reports that a command of ours changed a value.
 #[inline]
 pub(in crate::server) fn value_changed(ctx: &Context<'_>, name: Arg<'_>) {
-    if let Some(listener) = LISTENER.get() {
+    if let Some(listener) = ON_CHANGE.get() {
         let happened = KeyspaceChange::ValueChanged { name, database: ctx.database() };
         boundary::guard(|| listener(ctx.main(), happened));
     }
