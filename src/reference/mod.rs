@@ -3,7 +3,7 @@
 //!
 //! | file | idea |
 //! |---|---|
-//! | [`pages`] | the pages, `pages/NAME.md`, and the commands still without one |
+//! | [`pages`] | the pages, `pages/NAME.md` |
 //! | [`transcript`] | the examples of a page: what is sent, what comes back |
 
 pub mod pages;

@@ -56,9 +56,6 @@ pub const SETTINGS: (&str, &str) = ("settings", include_str!("pages/settings.md"
 /// The page for users of other libraries.
 pub const MOVING: (&str, &str) = ("moving", include_str!("pages/moving.md"));
 
-/// The commands that may still be without a page. The list is to stay empty.
-pub const TO_COME: &[&str] = &[];
-
 /// Every page with its name: first those of the commands, then the others.
 pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
     PAGES.iter().copied().chain([LIMITS, BREAKERS, SETTINGS, MOVING])

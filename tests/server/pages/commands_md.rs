@@ -3,7 +3,7 @@
 use crate::support::root;
 use floodgate::core::breaker::Breaker;
 use floodgate::core::limits::Limits;
-use floodgate::reference::pages::{self, MOVING, PAGES, SETTINGS, TO_COME};
+use floodgate::reference::pages::{self, MOVING, PAGES, SETTINGS};
 use floodgate::reference::{markdown, people, transcript};
 use floodgate::server::load::settings::SettingKind;
 use floodgate::settings;
@@ -21,16 +21,10 @@ fn commands_md_is_up_to_date() {
 }
 
 #[test]
-fn every_command_has_a_page_or_is_still_to_come() {
+fn every_command_has_a_page() {
     for command in people() {
         let has = pages::of(command.name).is_some();
-        let to_come = TO_COME.contains(&command.name);
-        assert!(
-            has != to_come,
-            "{}: write src/reference/pages/{}.md, and strike it from TO_COME",
-            command.name,
-            command.name.to_lowercase()
-        );
+        assert!(has, "write src/reference/pages/{}.md", command.name.to_lowercase());
     }
     for (name, _) in PAGES {
         assert!(people().any(|command| command.name == *name), "{name} is no command");
