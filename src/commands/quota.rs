@@ -241,7 +241,7 @@ impl<'v> QuotaView<'v> {
             // A limit of CL.THROTTLE is shown as a bucket, the name that users know.
             Rule::Bucket(_) | Rule::Throttle(_) => &Word::Bucket,
             Rule::Fixed(_) => &Word::Fixed,
-            _ => &name,
+            Rule::Concurrent(_) | Rule::Unlimited => &name,
         };
         reply::map(
             ctx,
@@ -374,10 +374,8 @@ fn header_names(rows: &[QuotaRow<'_>]) -> Vec<String> {
 fn policy_item(limit: &Limit, label: &str) -> String {
     let mut item = format!("\"{label}\";q={}", header_integer(limit.capacity().unwrap_or(0)));
     if limit.per_call() {
-        item.push_str(match limit.rule() {
-            Rule::Concurrent(_) => ";qu=\"concurrent-requests\"",
-            _ => ";qu=\"requests\"",
-        });
+        let counted = if limit.rule().holds_places() { "concurrent-requests" } else { "requests" };
+        item.push_str(&format!(";qu=\"{counted}\""));
     }
     if let Some(us) = limit.refill_us() {
         item.push_str(&format!(";w={}", seconds(us)));
