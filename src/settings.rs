@@ -176,14 +176,15 @@ static SETTINGS: MainThreadCell<Settings> = MainThreadCell::new(Settings {
 
 static ON_LIMITS_CHANGED: OnceLock<fn(MainThread)> = OnceLock::new();
 
-/// Calls `hook` after each setting that changes which limits a key has. Call this once, when the
-/// module is loaded.
+/// Calls `hook` after each setting or policy that changes which limits a key has. Call this once, when
+/// the module is loaded.
 pub fn on_limits_changed(hook: fn(MainThread)) {
     // A second call would come from a second load, with the same hook.
     let _ = ON_LIMITS_CHANGED.set(hook);
 }
 
-fn limits_changed(main: MainThread) {
+/// Tells the hook that keys may have other limits now.
+pub fn limits_changed(main: MainThread) {
     if let Some(hook) = ON_LIMITS_CHANGED.get() {
         hook(main);
     }
