@@ -41,7 +41,7 @@ use server::keys::data_type;
 /// fork or a new role before any listener here makes a change.
 /// The listeners here do not rely on their order.
 static LISTENERS: &[&[server::events::EventListener]] = &[
-    commands::policy::LISTENERS,
+    limiter::policies::aof::LISTENERS,
     types::by_time::LISTENERS,
     observe::alerts::LISTENERS,
     limiter::breaker::open::LISTENERS,
@@ -52,7 +52,7 @@ static LISTENERS: &[&[server::events::EventListener]] = &[
 ];
 
 /// The gauges of the layers above `observe`, for INFO and RL.METRICS.
-static GAUGES: &[&[observe::metrics::Gauge]] = &[queue::status::GAUGES, commands::policy::gossip::GAUGES];
+static GAUGES: &[&[observe::metrics::Gauge]] = &[queue::status::GAUGES, limiter::policies::gossip::GAUGES];
 
 /// Loads the module, or logs why it does not load.
 fn load(ctx: &redis_module::Context, args: &[redis_module::RedisString]) -> redis_module::Status {
@@ -83,8 +83,8 @@ fn begin(ctx: &Context<'_>, args: &[redis_module::RedisString]) -> Result<(), St
     });
     server::events::register(ctx, LISTENERS);
     server::ffi::info::on_info(ctx, observe::metrics::info);
-    commands::policy::gossip::begin(ctx);
-    commands::policy::file::begin(ctx);
+    limiter::policies::gossip::begin(ctx);
+    limiter::policies::file::begin(ctx);
     Ok(())
 }
 

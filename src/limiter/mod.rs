@@ -10,6 +10,7 @@ pub mod ends;
 pub mod error;
 pub mod listed;
 pub mod operated;
+pub mod policies;
 pub mod reply;
 pub mod reserve;
 pub mod resolve;
