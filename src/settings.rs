@@ -373,7 +373,7 @@ pub fn alert_thresholds(main: MainThread) -> Thresholds {
         breaker_open: settings.alert_breaker_open.us.div_ceil(SECOND),
         response_time: settings.alert_response_time.us / MILLISECOND,
         batch_failures: positive(settings.alert_batch_failures),
-        latency: settings.alert_latency.us / MILLISECOND,
+        stall: settings.alert_latency.us / MILLISECOND,
     }
 }
 

@@ -102,8 +102,8 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     }
     let held = key.value::<RateLimit>()?;
     // The memory that a grant writes is fetched while the request is decided.
-    if let Some(far) = held.as_deref().and_then(RateLimit::prefetch_hint) {
-        prefetch(far);
+    if let Some(hint) = held.as_deref().and_then(RateLimit::prefetch_hint) {
+        prefetch(hint);
     }
     let found = KeyView::of(ctx, call.key, held.as_deref(), now);
     let mut decision = decide(found, call.limits, &call.request);

@@ -162,8 +162,8 @@ impl<'a> Batch<'a> {
                 let at = opened.decision.len();
                 let held =
                     key.value::<RateLimit>().map_err(|wrong| Error::from(wrong).of_item("item", at))?;
-                if let Some(far) = held.as_deref().and_then(RateLimit::prefetch_hint) {
-                    prefetch(far);
+                if let Some(hint) = held.as_deref().and_then(RateLimit::prefetch_hint) {
+                    prefetch(hint);
                 }
                 // Matched, because `map_err` would copy 200 bytes.
                 match self.decide(item, held.as_deref(), self.now) {

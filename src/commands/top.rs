@@ -110,12 +110,12 @@ pub fn top(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 fn now(ctx: &Context<'_>, outcome: RequestOutcome, n: usize) {
     let all = observed::list(ctx.main(), outcome, ctx.now()).into_iter();
     let mut lately: Vec<(Vec<u8>, BusyPeriod)> =
-        all.filter_map(|busy| Some((busy.name, busy.spell?))).collect();
+        all.filter_map(|busy| Some((busy.name, busy.period?))).collect();
     // Keys with equal counts keep their order: the busiest of all time comes first.
-    lately.sort_by_key(|(_, spell)| std::cmp::Reverse(spell.count));
-    rows(ctx, lately, n, |shown, name, spell| {
+    lately.sort_by_key(|(_, period)| std::cmp::Reverse(period.count));
+    rows(ctx, lately, n, |shown, name, period| {
         let by = by(ctx, OwnedString::new(ctx, name).arg());
-        reply::array(ctx, &[shown, &spell.count, &spell.since.millis(), &by]);
+        reply::array(ctx, &[shown, &period.count, &period.since.millis(), &by]);
     });
 }
 

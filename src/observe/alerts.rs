@@ -9,7 +9,7 @@ use crate::observe::key_mask;
 use crate::server::context::{self, Context};
 use crate::server::events::{Event, EventListener};
 use crate::server::main_thread::{MainThread, MainThreadCell};
-use crate::server::timing::cron_lag;
+use crate::server::timing::stall;
 use crate::settings;
 use serde::Serialize;
 use std::ffi::CStr;
@@ -138,7 +138,7 @@ fn check(ctx: &Context<'_>) {
     let thresholds = settings::alert_thresholds(main);
     let transitions = with(main, |watch| {
         watch.look_back(now, &thresholds);
-        watch.minute.stalled(now, cron_lag::late_ms(main));
+        watch.minute.stalled(now, stall::last_ms(main));
         watch.queues = queues;
         if let Some(open) = open {
             watch.open = open;
@@ -211,7 +211,7 @@ impl AlertWatch {
             AlertKind::BatchFailures => Blamed::Denials,
             AlertKind::Queue => return self.queues.key.clone(),
             AlertKind::BreakerOpen => return self.open.key.clone(),
-            AlertKind::Latency => return None,
+            AlertKind::Stall => return None,
         };
         self.minute.blamed(now, of).map(<[u8]>::to_vec)
     }

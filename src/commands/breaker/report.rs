@@ -73,8 +73,8 @@ pub fn report(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut key = ctx.write(name);
     let mut held = key.value_mut::<CbCircuit>()?;
     // The window is fetched from memory while the clock is read.
-    if let Some(far) = held.as_deref().and_then(|circuit| circuit.circuit().prefetch_hint()) {
-        prefetch(far);
+    if let Some(hint) = held.as_deref().and_then(|circuit| circuit.circuit().prefetch_hint()) {
+        prefetch(hint);
     }
     let now = ctx.now();
     let found = CircuitKey::of(ctx.main(), name.bytes(), held.as_deref(), now);
