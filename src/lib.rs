@@ -7,14 +7,14 @@
 //!
 //! | module | what it holds | may use |
 //! |---|---|---|
-//! | [`core`] | the algorithms: no Redis, no clock, no I/O | nothing |
+//! | [`table`], [`mod@reference`] | the table of commands, and COMMANDS.md made from it | those below |
+//! | [`commands`] | one file a family of commands: parse the arguments, call the middle | those below |
+//! | [`queue`] | who waits, and how waiters are served | those below |
+//! | [`limiter`] | the middle of every command: resolve → decide → apply → propagate → reply | those below |
+//! | [`settings`], [`observe`] | the settings and their values; counters and what operators see | those below |
+//! | [`types`] | what a key holds, its encoding, and how a change travels | those below |
 //! | [`server`] | the raw module API made safe; the only place with `unsafe` | `core` |
-//! | [`types`] | what a key holds, its encoding, and how a change travels | those above |
-//! | [`settings`], [`observe`] | the settings and their values; counters and what operators see | those above |
-//! | [`limiter`] | the middle of every command: resolve → decide → apply → propagate → reply | those above |
-//! | [`queue`] | who waits, and how waiters are served | those above |
-//! | [`commands`] | one file a family of commands: parse the arguments, call the middle | those above |
-//! | [`table`], [`mod@reference`] | the table of commands, and COMMANDS.md made from it | those above |
+//! | [`core`] | the algorithms: no Redis, no clock, no I/O | nothing |
 
 pub mod commands;
 pub mod core;
@@ -41,7 +41,7 @@ use server::keys::data_type;
 /// fork or a new role before any listener here makes a change.
 /// The listeners here do not rely on their order.
 static LISTENERS: &[&[server::events::EventListener]] = &[
-    commands::policy::LISTENERS,
+    limiter::policies::aof::LISTENERS,
     types::by_time::LISTENERS,
     observe::alerts::LISTENERS,
     limiter::breaker::open::LISTENERS,
@@ -52,7 +52,7 @@ static LISTENERS: &[&[server::events::EventListener]] = &[
 ];
 
 /// The gauges of the layers above `observe`, for INFO and RL.METRICS.
-static GAUGES: &[&[observe::metrics::Gauge]] = &[queue::status::GAUGES, commands::policy::gossip::GAUGES];
+static GAUGES: &[&[observe::metrics::Gauge]] = &[queue::status::GAUGES, limiter::policies::gossip::GAUGES];
 
 /// Loads the module, or logs why it does not load.
 fn load(ctx: &redis_module::Context, args: &[redis_module::RedisString]) -> redis_module::Status {
@@ -74,17 +74,17 @@ fn begin(ctx: &Context<'_>, args: &[redis_module::RedisString]) -> Result<(), St
     data_type::register::<types::cbcircuit::CbCircuit>(ctx)?;
     server::load::register::commands(ctx, &table::wanted(ctx))?;
     settings::on_limits_changed(queue::limits_changed);
-    observe::metrics::tell_gauges(GAUGES);
-    observe::alerts::watch_queues(queue::status::fullness);
-    observe::alerts::watch_breakers(limiter::breaker::open::longest);
-    server::keys::keyspace::watch(ctx, |main, what| {
+    observe::metrics::register_gauges(GAUGES);
+    observe::alerts::on_queue_check(queue::status::fullness);
+    observe::alerts::on_breaker_check(limiter::breaker::open::longest);
+    server::keys::keyspace::on_change_by_others(ctx, |main, what| {
         types::by_time::on_keyspace_change(main, what);
         limiter::copies::on_keyspace_change(main, what);
     });
-    server::events::subscribe(ctx, LISTENERS);
-    server::ffi::info::register(ctx, observe::metrics::info);
-    commands::policy::gossip::begin(ctx);
-    commands::policy::file::begin(ctx);
+    server::events::register(ctx, LISTENERS);
+    server::ffi::info::on_info(ctx, observe::metrics::info);
+    limiter::policies::gossip::begin(ctx);
+    limiter::policies::file::begin(ctx);
     Ok(())
 }
 

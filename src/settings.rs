@@ -1,12 +1,10 @@
 //! The settings of the module: one table, one place for their values.
 
 use crate::core::breaker::Breaker;
-use crate::core::policies::{Policies, Policy};
 use crate::core::stats::alerts::Thresholds;
 use crate::core::text::duration;
 use crate::core::text::duration::{DAY, MILLISECOND, SECOND};
 use crate::core::text::token::shown;
-use crate::core::wire::fnv;
 use crate::server::ffi::log;
 use crate::server::ffi::log::LogLevel;
 use crate::server::load::settings::SettingKind::{Number, Switch, Text};
@@ -16,13 +14,11 @@ use crate::types::cbcircuit::rules;
 use crate::types::cbcircuit::rules::BreakerRef;
 use crate::types::intern;
 use crate::types::intern::{LimitsRef, ParsedLimits};
-use crate::types::policies::json;
+use crate::types::policies::file::PoliciesFile;
 use crate::types::ratelimit::tracked;
 use std::ffi::CStr;
-use std::io::Read;
 use std::rc::Rc;
 use std::sync::OnceLock;
-use std::time::UNIX_EPOCH;
 
 #[derive(Debug)]
 #[allow(clippy::struct_excessive_bools)] // each one is a setting
@@ -47,40 +43,6 @@ struct Settings {
     compat_cl_throttle: bool,
     enable_debug_command: bool,
     policies_file: Option<Rc<PoliciesFile>>,
-}
-
-/// The content of a file of policies when the module was loaded.
-#[derive(Debug)]
-pub struct PoliciesFile {
-    /// The path of the file.
-    pub path: String,
-    /// The digest of its bytes.
-    pub digest: u64,
-    /// When it was last changed, in seconds since 1970; 0 if the system does not tell.
-    pub changed_s: u64,
-    /// The policies in it.
-    pub policies: Vec<Policy>,
-}
-
-impl PoliciesFile {
-    /// The largest file that is read, in bytes. Files that people write are smaller.
-    const LONGEST: u64 = 64 << 20;
-
-    fn read(path: String) -> Result<Self, String> {
-        let mut bytes = Vec::new();
-        let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
-        let file = std::fs::File::open(&path).map_err(unreadable)?;
-        let changed = file.metadata().and_then(|metadata| metadata.modified()).ok();
-        let changed_s =
-            changed.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map_or(0, |age| age.as_secs());
-        file.take(Self::LONGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-        if bytes.len() as u64 > Self::LONGEST {
-            return Err("is longer than 64 MiB".to_owned());
-        }
-        let policies =
-            json::import(&Policies::default(), &bytes, true).map_err(|unreadable| unreadable.to_string())?;
-        Ok(Self { path, digest: fnv(&bytes), changed_s, policies })
-    }
 }
 
 /// The value of a setting that is a length of time.
@@ -176,14 +138,15 @@ static SETTINGS: MainThreadCell<Settings> = MainThreadCell::new(Settings {
 
 static ON_LIMITS_CHANGED: OnceLock<fn(MainThread)> = OnceLock::new();
 
-/// Calls `hook` after each setting that changes which limits a key has. Call this once, when the
-/// module is loaded.
+/// Calls `hook` after each setting or policy that changes which limits a key has. Call this once, when
+/// the module is loaded.
 pub fn on_limits_changed(hook: fn(MainThread)) {
     // A second call would come from a second load, with the same hook.
     let _ = ON_LIMITS_CHANGED.set(hook);
 }
 
-fn limits_changed(main: MainThread) {
+/// Tells the hook that keys may have other limits now.
+pub fn limits_changed(main: MainThread) {
     if let Some(hook) = ON_LIMITS_CHANGED.get() {
         hook(main);
     }
@@ -410,7 +373,7 @@ pub fn alert_thresholds(main: MainThread) -> Thresholds {
         breaker_open: settings.alert_breaker_open.us.div_ceil(SECOND),
         response_time: settings.alert_response_time.us / MILLISECOND,
         batch_failures: positive(settings.alert_batch_failures),
-        latency: settings.alert_latency.us / MILLISECOND,
+        stall: settings.alert_latency.us / MILLISECOND,
     }
 }
 

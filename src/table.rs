@@ -20,8 +20,8 @@ const RENEW_KEYS: Keys = Keys::Counted { count: 4, step: 1 };
 const LIMIT_KEYS: Keys = Keys::FirstAndAfter("LIMIT");
 const BATCH_KEYS: Keys = Keys::Counted { count: 2, step: 3 };
 
-const fn policy(name: &'static str, effect: KeyAccess, summary: &'static str) -> Subcommand {
-    Subcommand { name, effect, summary }
+const fn policy(name: &'static str, key_access: KeyAccess, summary: &'static str) -> Subcommand {
+    Subcommand { name, key_access, summary }
 }
 
 const POLICY_SUBCOMMANDS: &[Subcommand] = &[
@@ -92,7 +92,7 @@ pub static COMMANDS: &[Command] = &[
         .slow(),
     Command::new("RL.QUEUE", entry!(queue::queue), KeyAccess::Read)
         .arguments(&[KEY])
-        .summary("Shows the waiting line of a key: length, oldest wait in ms, the head's cost."),
+        .summary("Shows the queue of a key: length, oldest wait in ms, the head's cost."),
     Command::new("RL.REFUND", entry!(refund::refund), KeyAccess::Release)
         .arguments(&[KEY, A::integer("n"), LIMITS.optional()])
         .says_what_is_missing()

@@ -1,6 +1,8 @@
 //! RL.ACQUIRE: takes units from every limit of a key, or from none.
 
-use crate::commands::arguments::{ArgCursor, COST, CRITICAL, KEY, LIMITS, SHORTAGE, TRACK, cost};
+use crate::commands::arguments::{COST, CRITICAL, KEY, LIMITS, SHORTAGE, TRACK, cost};
+use crate::commands::cursor::ArgCursor;
+use crate::commands::hints;
 use crate::commands::options::Options;
 use crate::core::limits::{Expression, Request};
 use crate::core::retry_after::RetryAfter;
@@ -52,7 +54,8 @@ fn parse<'a>(main: MainThread, key: Arg<'a>, mut cursor: ArgCursor<'a>) -> Resul
             "WAIT" => call.wait_us = queue::wait_option(main, value)?,
             "PARTIAL" => call.request.partial = true,
             "CRITICAL" => call.request.critical = true,
-            _ => call.track = true,
+            "TRACK" => call.track = true,
+            _ => return Err(hints::not_taken(option)),
         }
     }
     Ok(call)
@@ -99,8 +102,8 @@ pub fn acquire(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     }
     let held = key.value::<RateLimit>()?;
     // The memory that a grant writes is fetched while the request is decided.
-    if let Some(far) = held.as_deref().and_then(RateLimit::prefetch_hint) {
-        prefetch(far);
+    if let Some(hint) = held.as_deref().and_then(RateLimit::prefetch_hint) {
+        prefetch(hint);
     }
     let found = KeyView::of(ctx, call.key, held.as_deref(), now);
     let mut decision = decide(found, call.limits, &call.request);

@@ -1,6 +1,8 @@
 //! RL.ALERTS: the alerts that last, and recent ones.
 
-use crate::commands::arguments::{ArgCursor, number};
+use crate::commands::arguments::number;
+use crate::commands::cursor::ArgCursor;
+use crate::commands::hints;
 use crate::commands::options::Options;
 use crate::core::stats::alerts::{Alert, REMEMBERED};
 use crate::core::time::Micros;
@@ -28,8 +30,11 @@ pub fn alerts(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut cursor = ArgCursor::new(args);
     let n = cursor.before(&OPTIONS).map_or(Ok(DEFAULT), |n| number("n", n, 1, REMEMBERED as u64))?;
     let mut of = None;
-    while let Some((_, key)) = cursor.option(&OPTIONS)? {
-        of = Some(key.bytes());
+    while let Some((option, value)) = cursor.option(&OPTIONS)? {
+        match option {
+            "KEY" => of = Some(value.bytes()),
+            _ => return Err(hints::not_taken(option)),
+        }
     }
     let seen: Vec<_> = observed::recent(ctx.main())
         .into_iter()

@@ -1,8 +1,7 @@
 //! The arguments that many commands share: their parsers and their rows in the argument table.
 
-pub use super::cursor::{ArgCursor, chosen};
-pub use super::options::flags;
-
+use crate::commands::cursor::ArgCursor;
+use crate::commands::hints;
 use crate::commands::options::Options;
 use crate::core::limits::MAX_COUNT;
 use crate::core::text::duration;
@@ -51,6 +50,18 @@ pub fn length(arg: Arg<'_>) -> Result<u64, Error> {
     }
 }
 
+/// Takes an operator's reason of at most `most` bytes.
+///
+/// # Errors
+/// [`Error::Range`] for a longer one.
+pub fn reason_of(arg: Arg<'_>, most: usize) -> Result<&[u8], Error> {
+    let text = arg.bytes();
+    if text.len() > most {
+        return Err(Error::Range { name: "REASON", expected: format!("at most {most} bytes") });
+    }
+    Ok(text)
+}
+
 /// The options of commands that take `FOR d` and no other.
 pub const ONLY_FOR: Options = Options::of(&[FOR]);
 
@@ -61,8 +72,11 @@ pub const ONLY_FOR: Options = Options::of(&[FOR]);
 /// The same as [`length`].
 pub fn optional_for(cursor: &mut ArgCursor<'_>, now: Micros) -> Result<Until, Error> {
     let mut until = Until::Forever;
-    while let Some((_, lasts)) = cursor.option(&ONLY_FOR)? {
-        until = Until::At(now.plus(length(lasts)?).min(Micros::MAX));
+    while let Some((option, value)) = cursor.option(&ONLY_FOR)? {
+        match option {
+            "FOR" => until = Until::At(now.plus(length(value)?).min(Micros::MAX)),
+            _ => return Err(hints::not_taken(option)),
+        }
     }
     Ok(until)
 }
@@ -83,7 +97,8 @@ pub fn scan(ctx: &Context<'_>, args: Args<'_>) -> Result<Scanned, Error> {
     while let Some((option, value)) = args.option(const { &Options::of(SCAN) })? {
         match option {
             "MATCH" => pattern = Some(value.bytes()),
-            _ => count = number(option, value, 1, 1_000_000)?,
+            "COUNT" => count = number(option, value, 1, 1_000_000)?,
+            _ => return Err(hints::not_taken(option)),
         }
     }
     call::scan(ctx, cursor, pattern, count).map_err(Error::Verbatim)

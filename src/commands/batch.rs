@@ -1,7 +1,9 @@
 //! RL.BATCH: many requests in one atomic step.
 
-use crate::commands::arguments::{ArgCursor, CRITICAL, KEY, LIMITS, chosen, cost, flags};
-use crate::commands::options::Options;
+use crate::commands::arguments::{CRITICAL, KEY, LIMITS, cost};
+use crate::commands::cursor::{ArgCursor, chosen};
+use crate::commands::hints;
+use crate::commands::options::{Options, flags};
 use crate::core::limits::{self, Limit, LimitStatus, Request, State};
 use crate::core::retry_after::RetryAfter;
 use crate::core::text::token::shown;
@@ -74,8 +76,11 @@ fn parse<'a>(ctx: &'a Context<'a>, args: Args<'a>) -> Result<Batch<'a>, Error> {
         items.push(BatchItem { key, limits: limits.bytes(), cost });
     }
     let mut critical = false;
-    while cursor.option(const { &Options::of(ARGUMENTS) })?.is_some() {
-        critical = true;
+    while let Some((option, _)) = cursor.option(const { &Options::of(ARGUMENTS) })? {
+        match option {
+            "CRITICAL" => critical = true,
+            _ => return Err(hints::not_taken(option)),
+        }
     }
     Ok(Batch { ctx, now: ctx.now(), mode, items, critical })
 }
@@ -157,8 +162,8 @@ impl<'a> Batch<'a> {
                 let at = opened.decision.len();
                 let held =
                     key.value::<RateLimit>().map_err(|wrong| Error::from(wrong).of_item("item", at))?;
-                if let Some(far) = held.as_deref().and_then(RateLimit::prefetch_hint) {
-                    prefetch(far);
+                if let Some(hint) = held.as_deref().and_then(RateLimit::prefetch_hint) {
+                    prefetch(hint);
                 }
                 // Matched, because `map_err` would copy 200 bytes.
                 match self.decide(item, held.as_deref(), self.now) {

@@ -1,7 +1,9 @@
 //! RL.CHARGE: counts units that were used, whether they fit or not.
 
 use super::acquire::limits_first;
-use crate::commands::arguments::{ArgCursor, KEY, LIMITS, TRACK, cost};
+use crate::commands::arguments::{KEY, LIMITS, TRACK, cost};
+use crate::commands::cursor::ArgCursor;
+use crate::commands::hints;
 use crate::commands::options::Options;
 use crate::core::limits::Request;
 use crate::core::time::Micros;
@@ -38,7 +40,8 @@ pub fn charge(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     while let Some((option, value)) = cursor.option(&OPTIONS).map_err(|error| limits_first(given, error))? {
         match option {
             "COST" => units = Some(cost(value)?),
-            _ => track = true,
+            "TRACK" => track = true,
+            _ => return Err(hints::not_taken(option)),
         }
     }
     let Some(units) = units else {

@@ -1,6 +1,7 @@
 //! RL.COMMIT, RL.RELEASE, RL.RENEW and RL.RESERVATIONS: settle, renew and list reservations.
 
-use crate::commands::arguments::{ArgCursor, ID, KEY, NUMKEYS, TTL, length, number};
+use crate::commands::arguments::{ID, KEY, NUMKEYS, TTL, length, number};
+use crate::commands::cursor::ArgCursor;
 use crate::commands::hints;
 use crate::commands::options::Options;
 use crate::commands::reserve::id_of;
@@ -67,7 +68,10 @@ pub fn commit(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut actual = None;
     let missed = |error| OPTIONS.counted_as_key(keys.iter().copied()).unwrap_or(error);
     while let Some((option, value)) = cursor.option(&OPTIONS).map_err(missed)? {
-        actual = Some(number(option, value, 0, MAX_COUNT)?);
+        match option {
+            "COST" => actual = Some(number(option, value, 0, MAX_COUNT)?),
+            _ => return Err(hints::not_taken(option)),
+        }
     }
     let action = SettleAction { event: c"rl.commit", counter: |m| &mut m.reservations_committed };
     each(ctx, id, &keys, &action, |one| {

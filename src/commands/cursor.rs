@@ -162,16 +162,17 @@ impl<'a> ArgCursor<'a> {
     /// The key of a command that takes no other argument.
     ///
     /// # Errors
-    /// [`Error::Arity`] without a key; a syntax error that shows the first further argument.
+    /// [`Error::Arity`] without a key, and with a further argument.
     pub fn only_key(args: Args<'a>) -> Result<Arg<'a>, Error> {
         let mut cursor = Self::new(args);
         let key = cursor.required()?;
-        cursor.end()?;
+        cursor.no_more()?;
         Ok(key)
     }
 
-    /// Checks that nothing is left, in a command with a fixed number of arguments. From 7.0 on the
-    /// server checks this itself.
+    /// Checks that nothing is left, in a command without keywords. Its usage, which the error shows, says
+    /// all that may stand there. Servers from 7.0 on reply the same by themselves where the number of
+    /// arguments is fixed, and they never call the command.
     ///
     /// # Errors
     /// [`Error::Arity`].
@@ -179,7 +180,8 @@ impl<'a> ArgCursor<'a> {
         if self.left() == 0 { Ok(()) } else { Err(Error::Arity) }
     }
 
-    /// Checks that nothing is left.
+    /// Checks that nothing is left, in a command or a subcommand with keywords, or with a counted list.
+    /// There it helps to see which word is too many.
     ///
     /// # Errors
     /// A syntax error that shows the next argument.

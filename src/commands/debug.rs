@@ -2,7 +2,7 @@
 
 use super::arguments::number;
 use super::hints;
-use crate::commands::arguments::ArgCursor;
+use crate::commands::cursor::ArgCursor;
 use crate::commands::options::Options;
 use crate::core::text::duration::whole_number;
 use crate::core::time::Micros;

@@ -1,6 +1,6 @@
 //! RL.HELP and CB.HELP: show the table of commands to people.
 
-use crate::commands::arguments::ArgCursor;
+use crate::commands::cursor::ArgCursor;
 use crate::core::text::token::shown;
 use crate::limiter::Error;
 use crate::server::context::Context;

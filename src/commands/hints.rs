@@ -56,6 +56,13 @@ pub fn none_of(arg: Arg<'_>, words: &str) -> Error {
     Error::near(arg.bytes(), format!("write {words}"))
 }
 
+/// The error of an option that the command lists and forgets to take. A test of the architecture holds
+/// that no other option is taken in its place.
+#[cold]
+pub fn not_taken(option: &'static str) -> Error {
+    Error::near(option.as_bytes(), "the command lists this option but does not take it; please report it")
+}
+
 fn hint(text: &[u8], options: &Options) -> Option<String> {
     let name = text.split(|&b| b == b'=').next().unwrap_or(text);
     let is = |word: &str| word.as_bytes().eq_ignore_ascii_case(name);

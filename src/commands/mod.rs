@@ -1,5 +1,21 @@
 //! The commands, one file a family: parse the arguments → resolve → decide → apply → propagate →
 //! reply.
+//!
+//! | file | idea |
+//! |---|---|
+//! | [`cursor`], [`options`] | the walk over the arguments, and the options of a command |
+//! | [`arguments`] | the arguments that many commands share |
+//! | `hints` | what people write in place of an argument, and what they should write |
+//! | [`acquire`], [`batch`], [`charge`], [`refund`] | units that are taken and given back |
+//! | [`reserve`], [`commit`] | reservations, from taking to settling |
+//! | [`throttle`] | CL.THROTTLE, RL.THROTTLE and GCRA |
+//! | [`quota`], [`queue`], [`usage`] | what a key shows: limits, waiters, usage; RL.RECORD |
+//! | [`operate`], [`clear`] | what operators change on keys |
+//! | [`policy`] | RL.POLICY |
+//! | [`breaker`] | the commands of circuit breakers |
+//! | [`alerts`], [`metrics`], [`top`], [`help`] | what operators read |
+//! | [`effect`] | changes that replicas and the AOF get |
+//! | [`debug`] | a clock for tests |
 
 pub mod acquire;
 pub mod alerts;

@@ -1,6 +1,7 @@
 //! Commands by which operators change one key: RESET, PIN, UNPIN, BLOCK, UNBLOCK.
 
-use crate::commands::arguments::{ArgCursor, FOR, KEY, ONLY_FOR, REASON, length, optional_for};
+use crate::commands::arguments::{FOR, KEY, ONLY_FOR, REASON, length, optional_for, reason_of};
+use crate::commands::cursor::ArgCursor;
 use crate::commands::hints;
 use crate::commands::options::Options;
 use crate::core::limits::limit_quota;
@@ -142,8 +143,9 @@ pub fn block(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             "FOR" if value.is("FOREVER") => {}
             "FOR" if value.is("EVER") => return Err(hints::none_of(value, "FOREVER in place of FOR")),
             "FOR" => until = Until::At(now.plus(length(value)?).min(Micros::MAX)),
-            "REASON" => reason = reason_of(value)?,
-            _ => {}
+            "REASON" => reason = reason_of(value, LONGEST_REASON)?,
+            "FOREVER" => {}
+            _ => return Err(hints::not_taken(option)),
         }
     }
     let change = RateLimitChange::Block(SetBlock { until, reason });
@@ -176,14 +178,6 @@ fn stays(validity: Validity, until: Until, now: Micros) -> bool {
     !validity.stepped_back(now) && validity.recorded() == until
 }
 
-fn reason_of(arg: Arg<'_>) -> Result<&[u8], Error> {
-    let text = arg.bytes();
-    if text.len() > LONGEST_REASON {
-        return Err(Error::Range { name: "REASON", expected: format!("at most {LONGEST_REASON} bytes") });
-    }
-    Ok(text)
-}
-
 /// `RL.UNBLOCK key`: replies 1 if the key was blocked or one of its limits was closed, else 0.
 /// Limits also forget how long their next block would be.
 ///
@@ -209,9 +203,7 @@ fn lift(
     event: &'static CStr,
     look: impl FnOnce(&RateLimit, Micros) -> Option<bool>,
 ) -> Result<bool, Error> {
-    let mut cursor = ArgCursor::new(args);
-    let name = cursor.required()?;
-    cursor.no_more()?;
+    let name = ArgCursor::only_key(args)?;
     let now = ctx.now();
     let mut key = ctx.write(name);
     let found = key.value::<RateLimit>()?.and_then(|value| look(&value, now));

@@ -1,6 +1,6 @@
 //! RL.QUEUE: shows who waits on a key.
 
-use crate::commands::arguments::ArgCursor;
+use crate::commands::cursor::ArgCursor;
 use crate::limiter::Error;
 use crate::queue::status;
 use crate::server::context::Context;

@@ -1,6 +1,8 @@
 //! RL.QUOTA: looks at limits without taking units.
 
-use crate::commands::arguments::{ArgCursor, COST, KEY, LIMITS, cost};
+use crate::commands::arguments::{COST, KEY, LIMITS, cost};
+use crate::commands::cursor::ArgCursor;
+use crate::commands::hints;
 use crate::commands::options::Options;
 use crate::core::limits::{Limit, LimitQuota, LimitStatus, Request, Rule, State, decide, limit_quota};
 use crate::core::retry_after::RetryAfter;
@@ -38,7 +40,8 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     while let Some((option, value)) = cursor.option(&OPTIONS)? {
         match option {
             "COST" => request.cost = cost(value)?,
-            _ => headers = true,
+            "HEADERS" => headers = true,
+            _ => return Err(hints::not_taken(option)),
         }
     }
     // The key is opened before the clock is read, so that the prefetch of its value overlaps with
@@ -238,7 +241,7 @@ impl<'v> QuotaView<'v> {
             // A limit of CL.THROTTLE is shown as a bucket, the name that users know.
             Rule::Bucket(_) | Rule::Throttle(_) => &Word::Bucket,
             Rule::Fixed(_) => &Word::Fixed,
-            _ => &name,
+            Rule::Concurrent(_) | Rule::Unlimited => &name,
         };
         reply::map(
             ctx,
@@ -371,10 +374,8 @@ fn header_names(rows: &[QuotaRow<'_>]) -> Vec<String> {
 fn policy_item(limit: &Limit, label: &str) -> String {
     let mut item = format!("\"{label}\";q={}", header_integer(limit.capacity().unwrap_or(0)));
     if limit.per_call() {
-        item.push_str(match limit.rule() {
-            Rule::Concurrent(_) => ";qu=\"concurrent-requests\"",
-            _ => ";qu=\"requests\"",
-        });
+        let counted = if limit.rule().holds_places() { "concurrent-requests" } else { "requests" };
+        item.push_str(&format!(";qu=\"{counted}\""));
     }
     if let Some(us) = limit.refill_us() {
         item.push_str(&format!(";w={}", seconds(us)));

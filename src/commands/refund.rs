@@ -1,7 +1,7 @@
 //! RL.REFUND: gives units back.
 
 use super::arguments::number;
-use crate::commands::arguments::ArgCursor;
+use crate::commands::cursor::ArgCursor;
 use crate::core::limits::MAX_COUNT;
 use crate::limiter::Error;
 use crate::limiter::apply::{self, commit};

@@ -1,9 +1,9 @@
 //! RL.RESERVE: takes units and places until they are settled, on one key or on several keys at
 //! once.
 
-use crate::commands::arguments::{
-    ArgCursor, COST, CRITICAL, ID, KEY, LIMITS, NUMKEYS, SHORTAGE, TTL, cost, length,
-};
+use crate::commands::arguments::{COST, CRITICAL, ID, KEY, LIMITS, NUMKEYS, SHORTAGE, TTL, cost, length};
+use crate::commands::cursor::ArgCursor;
+use crate::commands::hints;
 use crate::commands::options::Options;
 use crate::core::limits::Request;
 use crate::core::reservations::MAX_ID;
@@ -106,7 +106,8 @@ fn parse<'a>(ctx: &'a Context<'a>, args: Args<'a>) -> Result<ReserveCall<'a>, Er
                 }
             }
             "PARTIAL" => call.terms.request.partial = true,
-            _ => call.terms.request.critical = true,
+            "CRITICAL" => call.terms.request.critical = true,
+            _ => return Err(hints::not_taken(option)),
         }
     }
     if call.terms.ttl_us == 0 {

@@ -1,7 +1,9 @@
 //! CL.THROTTLE: the command of redis-cell, with the same replies, on our own type. RL.THROTTLE is
 //! the same command. GCRA is one for which client libraries have calls.
 
-use crate::commands::arguments::{ArgCursor, KEY, number};
+use crate::commands::arguments::{KEY, number};
+use crate::commands::cursor::ArgCursor;
+use crate::commands::hints;
 use crate::commands::options::Options;
 use crate::commands::quota::seconds;
 use crate::core::limits::throttle::{Arrival, ThrottleReply};
@@ -87,7 +89,10 @@ fn parse_gcra(args: Args<'_>) -> Result<ThrottleCall<'_>, Error> {
     })?;
     let mut quantity = 1;
     while let Some((option, value)) = cursor.option(const { &Options::of(GCRA) })? {
-        quantity = within(option, value, 1)?;
+        match option {
+            "TOKENS" => quantity = within(option, value, 1)?,
+            _ => return Err(hints::not_taken(option)),
+        }
     }
     let rule = Throttle::over(max_burst, count, period).map_err(no_rate)?;
     let quantity = quantity.unsigned_abs();

@@ -2,8 +2,10 @@
 //! or pinned.
 
 use super::quota;
-use crate::commands::arguments::{ArgCursor, flags, number};
-use crate::commands::options::Options;
+use crate::commands::arguments::number;
+use crate::commands::cursor::ArgCursor;
+use crate::commands::hints;
+use crate::commands::options::{Options, flags};
 use crate::core::retry_after::RetryAfter;
 use crate::core::stats::heavy_hitters::BusyPeriod;
 use crate::limiter::Error;
@@ -69,12 +71,18 @@ pub fn top(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let n = cursor.take_unless(|next| next.is("NOW"));
     let n = n.map_or(Ok(DEFAULT), |n| number("n", n, 1, MOST))?;
     let n = usize::try_from(n).unwrap_or(usize::MAX);
+    // The other lists are of now anyway.
+    let options = match which {
+        TopList::Decided(_) => const { &Options::of(ARGUMENTS) },
+        TopList::OpenBreakers | TopList::Blocked | TopList::Pinned => const { &Options::of(&[]) },
+    };
     let mut lately = false;
-    while matches!(which, TopList::Decided(_)) && cursor.option(const { &Options::of(ARGUMENTS) })?.is_some()
-    {
-        lately = true;
+    while let Some((option, _)) = cursor.option(options)? {
+        match option {
+            "NOW" => lately = true,
+            _ => return Err(hints::not_taken(option)),
+        }
     }
-    cursor.end()?;
     match which {
         TopList::Decided(outcome) if lately => now(ctx, outcome, n),
         TopList::Decided(outcome) => {
@@ -102,12 +110,12 @@ pub fn top(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 fn now(ctx: &Context<'_>, outcome: RequestOutcome, n: usize) {
     let all = observed::list(ctx.main(), outcome, ctx.now()).into_iter();
     let mut lately: Vec<(Vec<u8>, BusyPeriod)> =
-        all.filter_map(|busy| Some((busy.name, busy.spell?))).collect();
+        all.filter_map(|busy| Some((busy.name, busy.period?))).collect();
     // Keys with equal counts keep their order: the busiest of all time comes first.
-    lately.sort_by_key(|(_, spell)| std::cmp::Reverse(spell.count));
-    rows(ctx, lately, n, |shown, name, spell| {
+    lately.sort_by_key(|(_, period)| std::cmp::Reverse(period.count));
+    rows(ctx, lately, n, |shown, name, period| {
         let by = by(ctx, OwnedString::new(ctx, name).arg());
-        reply::array(ctx, &[shown, &spell.count, &spell.since.millis(), &by]);
+        reply::array(ctx, &[shown, &period.count, &period.since.millis(), &by]);
     });
 }
 

@@ -1,7 +1,9 @@
 //! RL.RECORD, RL.STATS and RL.USAGE: record and show the usage of keys, by hour and by day.
 
-use crate::commands::arguments::{self, ArgCursor, KEY, flags, number};
-use crate::commands::options::Options;
+use crate::commands::arguments::{self, KEY, number};
+use crate::commands::cursor::ArgCursor;
+use crate::commands::hints;
+use crate::commands::options::{Options, flags};
 use crate::commands::quota;
 use crate::core::limits::MAX_COUNT;
 use crate::core::text::duration;
@@ -50,7 +52,8 @@ pub fn record(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
             "CACHED" => outcome.cached = true,
             "SPEND" => outcome.spend = Spend::parse(value.bytes())?,
             "DUR" => outcome.duration_ms = Some(duration::parse(value.bytes())? / duration::MILLISECOND),
-            _ => outcome.count = number(option, value, 1, MAX_COUNT)?,
+            "COUNT" => outcome.count = number(option, value, 1, MAX_COUNT)?,
+            _ => return Err(hints::not_taken(option)),
         }
     }
     let (failed, count, duration_ms) = (!outcome.ok, outcome.count, outcome.duration_ms);
@@ -89,7 +92,8 @@ pub fn stats(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     while let Some((option, value)) = cursor.option(const { &Options::of(STATS) })? {
         match option {
             "HOURS" => hours = number(option, value, 0, HOURS)?,
-            _ => days = number(option, value, 0, DAYS)?,
+            "DAYS" => days = number(option, value, 0, DAYS)?,
+            _ => return Err(hints::not_taken(option)),
         }
     }
     let now = ctx.now();

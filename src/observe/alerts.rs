@@ -9,7 +9,7 @@ use crate::observe::key_mask;
 use crate::server::context::{self, Context};
 use crate::server::events::{Event, EventListener};
 use crate::server::main_thread::{MainThread, MainThreadCell};
-use crate::server::timing::cron_lag;
+use crate::server::timing::stall;
 use crate::settings;
 use serde::Serialize;
 use std::ffi::CStr;
@@ -92,14 +92,14 @@ static BREAKERS: OnceLock<fn(&Context<'_>) -> WorstFigure> = OnceLock::new();
 
 /// Registers `fullness`, how full the longest queue is or all queues together in percent, for the
 /// alert on a full queue. Call it once, when the module is loaded.
-pub fn watch_queues(fullness: fn(MainThread) -> WorstFigure) {
+pub fn on_queue_check(fullness: fn(MainThread) -> WorstFigure) {
     // A second call would come from a second load, with the same function.
     let _ = QUEUES.set(fullness);
 }
 
 /// Registers `longest`, the seconds for which the breaker that opened first has not been closed, for
 /// the alert on an open breaker. Call it once, when the module is loaded.
-pub fn watch_breakers(longest: fn(&Context<'_>) -> WorstFigure) {
+pub fn on_breaker_check(longest: fn(&Context<'_>) -> WorstFigure) {
     // A second call would come from a second load, with the same function.
     let _ = BREAKERS.set(longest);
 }
@@ -138,7 +138,7 @@ fn check(ctx: &Context<'_>) {
     let thresholds = settings::alert_thresholds(main);
     let transitions = with(main, |watch| {
         watch.look_back(now, &thresholds);
-        watch.minute.stalled(now, cron_lag::late_ms(main));
+        watch.minute.stalled(now, stall::last_ms(main));
         watch.queues = queues;
         if let Some(open) = open {
             watch.open = open;
@@ -211,7 +211,7 @@ impl AlertWatch {
             AlertKind::BatchFailures => Blamed::Denials,
             AlertKind::Queue => return self.queues.key.clone(),
             AlertKind::BreakerOpen => return self.open.key.clone(),
-            AlertKind::Latency => return None,
+            AlertKind::Stall => return None,
         };
         self.minute.blamed(now, of).map(<[u8]>::to_vec)
     }

@@ -162,7 +162,7 @@ pub type Gauge = (&'static str, fn(MainThread) -> u64);
 static GAUGES: OnceLock<&'static [&'static [Gauge]]> = OnceLock::new();
 
 /// Registers `gauges` for INFO and RL.METRICS. Call it once, when the module is loaded.
-pub fn tell_gauges(gauges: &'static [&'static [Gauge]]) {
+pub fn register_gauges(gauges: &'static [&'static [Gauge]]) {
     // A second call would come from a second load, with the same gauges.
     let _ = GAUGES.set(gauges);
 }

@@ -1,6 +1,6 @@
 //! The admission of a request to a queue: it passes, waits or is denied.
 
-use super::behind::{Line, decide_at};
+use super::behind::{QueueAhead, decide_at};
 use super::moves::set_timer;
 use super::state::{Waiter, db_key, has_queue, is_behind, is_behind_at, with};
 use super::{answer, moves, serve};
@@ -138,7 +138,7 @@ pub fn join(
         return false;
     };
     wake_timer::prepare(ctx, serve::wake);
-    keyspace::listen(moves::on_keyspace_change);
+    keyspace::on_change(moves::on_keyspace_change);
     let timeout_ms = signed(wait_us.div_ceil(1000));
     let client = blocking::block(ctx, key.name(), id, timeout_ms, HANDLER);
     let due = match retry {
@@ -178,5 +178,5 @@ pub fn retry_behind(
         return Ok(Some(RetryAfter::Never));
     }
     let db_key = &db_key(ctx, key.name());
-    Ok(Some(Line { found, db_key, critical, keeps: true }.retry(now, retry)))
+    Ok(Some(QueueAhead { found, db_key, critical, keeps: true }.retry(now, retry)))
 }

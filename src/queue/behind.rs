@@ -30,21 +30,22 @@ pub(super) fn decide_at(
     let retry = |then: KeyView<'_>| Ok(queued.decide(then)?.reply().status.retry);
     if is_behind_at(found.main, db_key, critical, now) {
         let status = queued.status_only(found, &decision)?;
-        let retry = Line { found, db_key, critical, keeps: true }.retry(now, retry);
+        let retry = QueueAhead { found, db_key, critical, keeps: true }.retry(now, retry);
         let status = LimitStatus { remaining: Some(0), retry, ..status };
         return Ok(decision.denied(RateLimitReply { granted: 0, status, index: Index::Queue }));
     }
     if granted == 0 && critical {
         // Those whom it may overtake take units while it waits for its own.
-        decision
-            .correct_retry(found, |found| Line { found, db_key, critical, keeps: false }.retry(now, retry));
+        decision.correct_retry(found, |found| {
+            QueueAhead { found, db_key, critical, keeps: false }.retry(now, retry)
+        });
     }
     Ok(decision)
 }
 
 /// A key and its queue, as a request finds them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Line<'v> {
+pub(super) struct QueueAhead<'v> {
     pub(super) found: KeyView<'v>,
     pub(super) db_key: &'v DbKey,
     /// Whether the request may overtake those that are not critical.
@@ -53,7 +54,7 @@ pub(super) struct Line<'v> {
     pub(super) keeps: bool,
 }
 
-impl Line<'_> {
+impl QueueAhead<'_> {
     /// The time from `asked` on until the request is granted, after those who take units before.
     /// `retry` decides the request, as for [`Forecast::retry`].
     pub(super) fn retry(

@@ -1,6 +1,6 @@
 //! A key at later times, for requests that several keys decide together.
 
-use super::behind::Line;
+use super::behind::QueueAhead;
 use super::state::{db_key, has_queue, length};
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
@@ -45,16 +45,16 @@ impl<'v> LaterKey<'v> {
         Self { found: KeyView::of(ctx, name, value, now), queue, critical, is_own }
     }
 
-    fn line(&self) -> Option<Line<'_>> {
+    fn queue_ahead(&self) -> Option<QueueAhead<'_>> {
         let Self { found, critical, is_own, .. } = *self;
-        Some(Line { found, db_key: self.queue.as_ref()?, critical, keeps: is_own && !critical })
+        Some(QueueAhead { found, db_key: self.queue.as_ref()?, critical, keeps: is_own && !critical })
     }
 
     /// A copy of the key's value at `at`, when those have left its queue who take units before the
     /// request.
     pub fn value(&self, at: Micros) -> Option<RateLimit> {
-        match self.line() {
-            Some(line) => line.value_at(at),
+        match self.queue_ahead() {
+            Some(queue_ahead) => queue_ahead.value_at(at),
             None => self.found.value.map(RateLimit::simulation),
         }
     }
@@ -69,8 +69,8 @@ impl<'v> LaterKey<'v> {
         at: Micros,
         retry: impl Fn(KeyView<'_>) -> Result<RetryAfter, Error>,
     ) -> Result<RetryAfter, Error> {
-        match self.line() {
-            Some(line) => Ok(line.retry(at, retry)),
+        match self.queue_ahead() {
+            Some(queue_ahead) => Ok(queue_ahead.retry(at, retry)),
             None => retry(self.found.at(self.found.value, at)),
         }
     }

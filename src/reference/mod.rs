@@ -3,7 +3,7 @@
 //!
 //! | file | idea |
 //! |---|---|
-//! | [`pages`] | the pages, `pages/NAME.md`, and the commands still without one |
+//! | [`pages`] | the pages, `pages/NAME.md` |
 //! | [`transcript`] | the examples of a page: what is sent, what comes back |
 
 pub mod pages;
@@ -56,7 +56,7 @@ fn section(command: &Command) -> String {
         Access::Admin => "@floodgate-admin, flag admin",
         Access::Internal => "none",
     };
-    let flags = match command.effect {
+    let flags = match command.key_access {
         KeyAccess::Node(_) => {
             "admin, and each subcommand has its own (on Redis 6.2 all: may-replicate)".to_owned()
         }

@@ -33,7 +33,7 @@ static RECEIVER: OnceLock<Receiver> = OnceLock::new();
 ///
 /// A message may arrive in the middle of another command (when a script yields to the server) or
 /// while data is being loaded.
-pub fn listen(ctx: &Context<'_>, receiver: Receiver) -> bool {
+pub fn on_message(ctx: &Context<'_>, receiver: Receiver) -> bool {
     let _ = RECEIVER.set(receiver);
     // SAFETY: the context is live, and `received` is a function of this library.
     let listening = || unsafe {

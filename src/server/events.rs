@@ -3,7 +3,7 @@
 use super::context::Context;
 use crate::server::effects::propagation;
 use crate::server::ffi::api::call;
-use crate::server::timing::{cron_lag, timer};
+use crate::server::timing::{stall, timer};
 use crate::server::{boundary, other_modules};
 use redis_module::raw;
 use std::ffi::c_void;
@@ -36,7 +36,7 @@ static MODULE: OnceLock<&'static [&'static [EventListener]]> = OnceLock::new();
 
 /// Subscribes to the server's events, for this layer and for `listeners`. Call it once, when the
 /// module is loaded.
-pub fn subscribe(ctx: &Context<'_>, listeners: &'static [&'static [EventListener]]) {
+pub fn register(ctx: &Context<'_>, listeners: &'static [&'static [EventListener]]) {
     let _ = MODULE.set(listeners);
     call_for(ctx, raw::REDISMODULE_EVENT_MODULE_CHANGE, Some(happened));
     let wanted = [
@@ -72,7 +72,7 @@ unsafe extern "C" fn happened(
         (raw::REDISMODULE_EVENT_CRON_LOOP, _) => {
             // SAFETY: the server passes a structure with its frequency, or null.
             let info = unsafe { data.cast::<raw::RedisModuleCronLoopV1>().as_ref() };
-            cron_lag::turn(ctx.main(), info.map(|info| info.hz));
+            stall::turn(ctx.main(), info.map(|info| info.hz));
             timer::turn(&ctx);
             Event::Cron
         }

@@ -20,7 +20,7 @@ const THRESHOLDS: Thresholds = Thresholds {
     breaker_open: 60,
     response_time: 500,
     batch_failures: 10,
-    latency: 100,
+    stall: 100,
 };
 
 fn event() -> impl Strategy<Value = Event> {
@@ -212,7 +212,7 @@ fn figures_of_a_minute() {
         (AlertKind::BreakerOpen, None),
         (AlertKind::ResponseTime, Some(Figure::Is(500))),
         (AlertKind::BatchFailures, Some(Figure::Is(30))),
-        (AlertKind::Latency, Some(Figure::Is(77))),
+        (AlertKind::Stall, Some(Figure::Is(77))),
     ];
     assert_eq!(KINDS.map(|kind| (kind, Figure::of(kind, &tally))), expected);
     let few = AlertTally {
@@ -317,7 +317,7 @@ fn a_look_back_ends_and_never_starts() {
 #[test]
 fn a_clock_that_steps_back_lets_no_alert_last_for_ever() {
     let mut history = History::default();
-    let kind = AlertKind::Latency;
+    let kind = AlertKind::Stall;
     let hour = 3600 * SECOND;
     assert_eq!(look(&mut history, START + hour, kind, Figure::Is(200)).len(), 1);
     assert_eq!(look(&mut history, START + hour + 1, kind, Figure::Is(0)), []);
@@ -334,14 +334,14 @@ fn history_is_bounded_and_can_be_ended() {
     let mut history = History::default();
     let mut at = START;
     for _ in 0..250 {
-        assert_eq!(look(&mut history, at, AlertKind::Latency, Figure::Is(200)).len(), 1);
-        assert_eq!(look(&mut history, at + SECOND, AlertKind::Latency, Figure::Is(0)).len(), 0);
-        assert_eq!(look(&mut history, at + 61 * SECOND, AlertKind::Latency, Figure::Is(0)).len(), 1);
+        assert_eq!(look(&mut history, at, AlertKind::Stall, Figure::Is(200)).len(), 1);
+        assert_eq!(look(&mut history, at + SECOND, AlertKind::Stall, Figure::Is(0)).len(), 0);
+        assert_eq!(look(&mut history, at + 61 * SECOND, AlertKind::Stall, Figure::Is(0)).len(), 1);
         at += 100 * SECOND;
     }
     assert_eq!(history.recent().count(), REMEMBERED);
     assert_eq!(history.recent().next().map(|alert| alert.started.0), Some(at - 100 * SECOND));
-    look(&mut history, at, AlertKind::Latency, Figure::Is(200));
+    look(&mut history, at, AlertKind::Stall, Figure::Is(200));
     assert_eq!(history.active().count(), 1);
     let ended = history.end_all(Micros(at + 1));
     assert!(matches!(&ended[..], [AlertTransition::Ends(_)]), "{ended:?}");

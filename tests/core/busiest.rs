@@ -101,9 +101,9 @@ proptest! {
                 gaps.iter().rev().take_while(|&&one| one <= gap).count()
             };
             let (most, least) = (reach(GAP_US + (2 << 20)), reach(GAP_US));
-            let count = busy.spell.map_or(0, |spell| spell.count);
+            let count = busy.period.map_or(0, |period| period.count);
             prop_assert!((least as u64..=most as u64).contains(&count), "{busy:?} {least} {most}");
-            if let Some(BusyPeriod { since, count }) = busy.spell {
+            if let Some(BusyPeriod { since, count }) = busy.period {
                 prop_assert_eq!(since.0, times[times.len() - usize::try_from(count).unwrap()]);
             }
         }

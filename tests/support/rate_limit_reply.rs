@@ -20,7 +20,7 @@ pub struct RateLimitReply {
 
 /// `index`: the key is blocked.
 pub const BLOCKED: i64 = -1;
-/// `index`: a waiting line stands.
+/// `index`: others wait in the key's queue.
 pub const BEHIND_A_LINE: i64 = -2;
 /// `index`: other items of a batch are denied.
 pub const BY_ANOTHER_ITEM: i64 = -3;
@@ -115,7 +115,7 @@ impl ExpectedReply {
         self.index(BLOCKED)
     }
 
-    /// A waiting line stands before it.
+    /// A queue is before it.
     pub const fn behind_a_line(self) -> Self {
         self.index(BEHIND_A_LINE)
     }

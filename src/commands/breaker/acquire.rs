@@ -1,7 +1,8 @@
 //! CB.ACQUIRE: asks whether a call may go through, by the breaker alone or together with a limit.
 
-use crate::commands::arguments::{ArgCursor, BREAKER, KEY};
+use crate::commands::arguments::{BREAKER, KEY};
 use crate::commands::breaker::limit::{self, ClauseReply, LimitClause};
+use crate::commands::cursor::ArgCursor;
 use crate::commands::options::Options;
 use crate::core::breaker::{Admission, CircuitState, Permit};
 use crate::core::retry_after::RetryAfter;

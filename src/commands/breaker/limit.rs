@@ -1,7 +1,9 @@
 //! `LIMIT …` of CB.ACQUIRE: what a call takes of a limit together with its breaker. Without TTL it
 //! takes units. With TTL it takes a reservation, which may hold places as well: a bulkhead.
 
-use crate::commands::arguments::{ArgCursor, COST, CRITICAL, ID, LIMITS, TTL, cost, length};
+use crate::commands::arguments::{COST, CRITICAL, ID, LIMITS, TTL, cost, length};
+use crate::commands::cursor::ArgCursor;
+use crate::commands::hints;
 use crate::commands::options::Options;
 use crate::commands::reserve::{self, id_of};
 use crate::core::limits::Request;
@@ -58,7 +60,8 @@ impl<'a> LimitClause<'a> {
                 "COST" => request.cost = cost(value)?,
                 "TTL" => ttl = Some(length(value)?),
                 "ID" => id = Some(id_of(value)?),
-                _ => request.critical = true,
+                "CRITICAL" => request.critical = true,
+                _ => return Err(hints::not_taken(option)),
             }
         }
         let request = match (ttl, id) {

@@ -1,7 +1,9 @@
 //! Commands by which operators change one breaker: FORCE, RESET, PIN, UNPIN.
 
-use crate::commands::arguments::{ArgCursor, FOR, KEY, ONLY_FOR, REASON, flags, length, optional_for};
-use crate::commands::options::Options;
+use crate::commands::arguments::{FOR, KEY, ONLY_FOR, REASON, length, optional_for, reason_of};
+use crate::commands::cursor::ArgCursor;
+use crate::commands::hints;
+use crate::commands::options::{Options, flags};
 use crate::core::breaker::{Force, REASON_BYTES};
 use crate::core::time::Micros;
 use crate::limiter::Error;
@@ -35,18 +37,16 @@ pub fn force(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let now = ctx.now();
     let (mut lasts_us, mut reason): (_, &[u8]) = (None, &[]);
     if force == Force::Auto
-        && let Some(option) = OPTIONS.keywords().find(|option| cursor.keyword(option))
+        && let Some(option) = cursor.peek().filter(|next| OPTIONS.is_keyword(*next))
     {
-        return Err(Error::near(option.as_bytes(), "AUTO ends a force and takes no options"));
+        return Err(Error::near(option.bytes(), "AUTO ends a force and takes no options"));
     }
     while let Some((option, value)) = cursor.option(&OPTIONS)? {
         match option {
             "FOR" => lasts_us = Some(length(value)?),
-            _ => reason = value.bytes(),
+            "REASON" => reason = reason_of(value, REASON_BYTES)?,
+            _ => return Err(hints::not_taken(option)),
         }
-    }
-    if reason.len() > REASON_BYTES {
-        return Err(Error::Range { name: "REASON", expected: format!("at most {REASON_BYTES} bytes") });
     }
     if force != Force::Auto {
         grows(ctx)?;

@@ -1,7 +1,9 @@
 //! CB.REPORT: the result of a call.
 
-use crate::commands::arguments::{ArgCursor, BREAKER, ID, KEY, flags};
-use crate::commands::options::Options;
+use crate::commands::arguments::{BREAKER, ID, KEY};
+use crate::commands::cursor::ArgCursor;
+use crate::commands::hints;
+use crate::commands::options::{Options, flags};
 use crate::core::breaker::{CircuitState, Permit, REPORTER_BYTES, Report, ReportOutcome, Reporter};
 use crate::core::text::duration;
 use crate::core::time::Micros;
@@ -49,7 +51,8 @@ fn parse<'a>(args: Args<'a>) -> Result<ReportCall<'a>, Error> {
             "TOKEN" => call.report.permit = Some(Permit::parse(value)?),
             "DUR" => call.report.duration_us = Some(duration::parse(value)?),
             "FROM" => call.report.reporter = named(value)?,
-            _ => call.breaker = Some(value),
+            "BREAKER" => call.breaker = Some(value),
+            _ => return Err(hints::not_taken(option)),
         }
     }
     Ok(call)
@@ -70,8 +73,8 @@ pub fn report(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut key = ctx.write(name);
     let mut held = key.value_mut::<CbCircuit>()?;
     // The window is fetched from memory while the clock is read.
-    if let Some(far) = held.as_deref().and_then(|circuit| circuit.circuit().prefetch_hint()) {
-        prefetch(far);
+    if let Some(hint) = held.as_deref().and_then(|circuit| circuit.circuit().prefetch_hint()) {
+        prefetch(hint);
     }
     let now = ctx.now();
     let found = CircuitKey::of(ctx.main(), name.bytes(), held.as_deref(), now);

@@ -1,6 +1,6 @@
 //! CB.STATE: shows a breaker to people, and changes nothing.
 
-use crate::commands::arguments::ArgCursor;
+use crate::commands::cursor::ArgCursor;
 use crate::core::breaker::{CircuitView, ReporterTally};
 use crate::limiter::Error;
 use crate::limiter::breaker::resolve::{CircuitKey, ResolvedBreaker};

@@ -31,7 +31,7 @@ use crate::core::retry_after::RetryAfter;
 use crate::core::text::duration::{LONGEST, MILLISECOND};
 use crate::core::time::Micros;
 
-/// The most bytes that are kept of the reason of a force. The rest is cut off.
+/// The most bytes of the reason of a force. CB.FORCE and its effect refuse a longer one.
 pub const REASON_BYTES: usize = 256;
 
 /// The largest epoch. It is far above the latest time, so there is room to count up from there.

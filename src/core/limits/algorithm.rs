@@ -30,6 +30,9 @@ pub trait Algorithm: Sized {
     const PUBLIC: bool = true;
     /// True if `block=` can close a limit of this algorithm.
     const CLOSES: bool = true;
+    /// True if reservations hold places on a limit of this algorithm, and nothing else takes from it. Its
+    /// state is then [`HeldPlaces`](super::concurrent::HeldPlaces).
+    const HOLDS_PLACES: bool = false;
 
     /// Builds the rule from the text after `algorithm:`, such as `100/m`, and from the options that
     /// [`Algorithm::OPTIONS`] names.

@@ -9,7 +9,7 @@
 use super::algorithm::Filled;
 use super::decision::Taken;
 use super::layer::Layer;
-use super::rule::{Rule, State};
+use super::rule::State;
 use super::spec::Limit;
 use crate::core::time::Micros;
 
@@ -59,7 +59,8 @@ pub fn layer_at(limit: &Limit, state: &State, granted: Micros) -> Option<Layer> 
 /// are given back.
 pub fn left_by(limit: &Limit, granted: Micros) -> Option<Micros> {
     match (limit.rule(), limit.capacity()) {
-        (Rule::Concurrent(_), _) | (_, None) => Some(granted),
+        (rule, _) if rule.holds_places() => Some(granted),
+        (_, None) => Some(granted),
         (rule, Some(_)) if !rule.comes_back() => None,
         (rule, Some(capacity)) => Some(rule.full_after(&State::Fresh, granted, capacity)),
     }

@@ -56,6 +56,7 @@ impl Algorithm for Concurrent {
     type State = HeldPlaces;
     const NAME: &'static str = "concurrent";
     const CLOSES: bool = false;
+    const HOLDS_PLACES: bool = true;
 
     fn parse(quantity: &[u8], _options: &LimitOptions<'_>) -> Result<Self, Reason> {
         if quantity.contains(&b'/') {

@@ -277,12 +277,12 @@ fn with_common_options(rule: Rule, options: &LimitOptions<'_>) -> Result<Limit, 
 /// Parses the value of `per=` for a limit of this rule.
 fn charge(per: &[u8], rule: &Rule) -> Result<Charge, Reason> {
     let is = |word: &str| per.eq_ignore_ascii_case(word.as_bytes());
-    match rule {
+    match (rule.holds_places(), is("cost")) {
         _ if is("call") => Ok(Charge::Call),
-        Rule::Concurrent(_) if is("cost") => Ok(Charge::Cost),
-        Rule::Concurrent(_) => Err("per= must be cost or call".into()),
-        _ if is("cost") => Err("per=cost is only for concurrent, other limits charge the cost anyway".into()),
-        _ => Err("per= must be call".into()),
+        (true, true) => Ok(Charge::Cost),
+        (true, false) => Err("per= must be cost or call".into()),
+        (false, true) => Err("per=cost is only for concurrent, other limits charge the cost anyway".into()),
+        (false, false) => Err("per= must be call".into()),
     }
 }
 

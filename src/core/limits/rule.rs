@@ -109,6 +109,15 @@ macro_rules! algorithms {
                 }
             }
 
+            /// True if reservations hold places on a limit of this rule, and nothing else takes from it.
+            #[inline]
+            pub const fn holds_places(&self) -> bool {
+                match self {
+                    Self::Unlimited => false,
+                    $(Self::$name(_) => <$rule as Algorithm>::HOLDS_PLACES,)+
+                }
+            }
+
             /// False if units never come back by themselves.
             #[inline]
             pub(super) fn comes_back(&self) -> bool {

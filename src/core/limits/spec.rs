@@ -74,7 +74,7 @@ impl Charge {
     /// The charge without `per=`: a reservation counts 1 on `concurrent`; other limits are charged
     /// the cost.
     const fn without_per(rule: &Rule) -> Self {
-        if matches!(rule, Rule::Concurrent(_)) { Self::Call } else { Self::Cost }
+        if rule.holds_places() { Self::Call } else { Self::Cost }
     }
 }
 
@@ -395,7 +395,7 @@ impl Limits {
 
     /// True if some limit is `concurrent`, which only reservations can take.
     pub fn has_concurrent(&self) -> bool {
-        self.0.iter().any(|limit| matches!(limit.rule, Rule::Concurrent(_)))
+        self.0.iter().any(|limit| limit.rule.holds_places())
     }
 
     /// True if some limit is one that `CL.THROTTLE` keeps.

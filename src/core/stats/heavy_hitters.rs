@@ -9,9 +9,9 @@
 //! key with `t > s / WAYS` is listed. As long as no set is full, every count is exact. Keys longer
 //! than [`LONGEST`] bytes are left out.
 //!
-//! **Spells.** A spell of a key is a run of events with no gap longer than [`GAP_US`]. Each place
-//! keeps since when the spell lasts and how many events it has. Both start again when a key gets
-//! its place.
+//! **Busy periods.** A busy period of a key is a run of events with no gap longer than [`GAP_US`].
+//! Each place keeps since when the busy period lasts and how many events it has. Both start again when
+//! a key gets its place.
 //!
 //! Counting allocates only for the first names that are too long for their place.
 //!
@@ -34,7 +34,7 @@ pub const SETS: usize = 256;
 /// The longest key that is counted, in bytes.
 pub const LONGEST: usize = 512;
 
-/// A gap of more than this many microseconds between two events ends a spell. It is exact to about
+/// A gap of more than this many microseconds between two events ends a busy period. It is exact to about
 /// a second.
 pub const GAP_US: u64 = 60_000_000;
 
@@ -45,8 +45,8 @@ const fn tick(now: Micros) -> u32 {
     (now.0 >> 20) as u32
 }
 
-/// Whether the gap between two steps is too short to end a spell.
-const fn is_one_spell(one: u32, other: u32) -> bool {
+/// Whether the gap between two steps is too short to end a busy period.
+const fn is_one_period(one: u32, other: u32) -> bool {
     one.abs_diff(other) <= tick(Micros(GAP_US)) + 1
 }
 
@@ -69,7 +69,7 @@ const SHORT: usize = 38;
 #[repr(C, align(64))]
 struct Counter {
     error: u64,
-    /// The start of its spell, and its count before that.
+    /// The start of its busy period, and its count before that.
     since: Micros,
     before: u64,
     /// The length of the name. A name longer than [`SHORT`] is stored elsewhere.
@@ -88,8 +88,8 @@ pub struct HeavyHitter {
     pub count: u64,
     /// The largest error of that: the true number is at least `count - error`.
     pub error: u64,
-    /// Its spell, if that still lasts.
-    pub spell: Option<BusyPeriod>,
+    /// Its busy period, if that still lasts.
+    pub period: Option<BusyPeriod>,
 }
 
 /// Events of one key without a long gap between them.
@@ -133,7 +133,7 @@ fn home(seed: usize, name: &[u8]) -> Home {
 pub struct TopK {
     seed: usize,
     sets: [Set; SETS],
-    tenants: [[Counter; WAYS]; SETS],
+    counters: [[Counter; WAYS]; SETS],
     /// The names longer than [`SHORT`], by set and place. They are allocated with the first such
     /// name.
     long_names: Option<Box<[[Vec<u8>; WAYS]]>>,
@@ -147,15 +147,15 @@ impl TopK {
     #[allow(clippy::large_stack_arrays)] // made at compile time in the module
     pub const fn new(seed: usize) -> Self {
         const SET: Set = Set { tags: [0; WAYS], ticks: [0; WAYS], counts: [0; WAYS] };
-        const TENANT: Counter =
+        const COUNTER: Counter =
             Counter { error: 0, since: Micros(0), before: 0, length: 0, name: [0; SHORT] };
-        const TENANTS: [Counter; WAYS] = [TENANT; WAYS];
+        const COUNTERS: [Counter; WAYS] = [COUNTER; WAYS];
         const HOME: Home = Home { set: 0, tag: 0 };
         const NOTED: PendingEvent = PendingEvent { now: Micros(0), home: HOME, length: 0, name: [0; SHORT] };
         Self {
             seed,
             sets: [SET; SETS],
-            tenants: [TENANTS; SETS],
+            counters: [COUNTERS; SETS],
             long_names: None,
             noted: [NOTED; TOGETHER],
             waiting: 0,
@@ -220,8 +220,8 @@ impl TopK {
             if let Some(last) = set.ticks.get_mut(place)
                 && *last != tick(now)
             {
-                let tenant = self.tenants.get_mut(index).and_then(|tenants| tenants.get_mut(place));
-                time_passed(last, tenant, *count, now);
+                let counter = self.counters.get_mut(index).and_then(|counters| counters.get_mut(place));
+                time_passed(last, counter, *count, now);
             }
             *count += 1;
         } else {
@@ -233,28 +233,28 @@ impl TopK {
     #[inline]
     fn displace(&mut self, home: Home, name: &[u8], now: Micros) {
         let index = home.set as usize;
-        let sides = self.sets.get_mut(index).zip(self.tenants.get_mut(index));
-        let Some(((set, tenants), length)) = sides.zip(u16::try_from(name.len()).ok()) else { return };
+        let sides = self.sets.get_mut(index).zip(self.counters.get_mut(index));
+        let Some(((set, counters), length)) = sides.zip(u16::try_from(name.len()).ok()) else { return };
         let (mut least, mut fewest) = (0, u64::MAX);
         for (place, &count) in set.counts.iter().enumerate() {
             if count < fewest {
                 (least, fewest) = (place, count);
             }
         }
-        if let (Some(tag), Some(last), Some(count), Some(tenant)) = (
+        if let (Some(tag), Some(last), Some(count), Some(counter)) = (
             set.tags.get_mut(least),
             set.ticks.get_mut(least),
             set.counts.get_mut(least),
-            tenants.get_mut(least),
+            counters.get_mut(least),
         ) {
             *tag = home.tag;
             *last = tick(now);
             *count += 1;
-            tenant.error = fewest;
-            tenant.before = fewest;
-            tenant.since = now;
-            tenant.length = length;
-            match tenant.name.get_mut(..name.len()) {
+            counter.error = fewest;
+            counter.before = fewest;
+            counter.since = now;
+            counter.length = length;
+            match counter.name.get_mut(..name.len()) {
                 Some(short) => short.copy_from_slice(name),
                 None => self.keep_long(index, least, name),
             }
@@ -271,8 +271,8 @@ impl TopK {
     }
 
     fn name_at(&self, index: usize, place: usize) -> Option<&[u8]> {
-        let tenant = self.tenants.get(index)?.get(place)?;
-        match tenant.name.get(..tenant.length.into()) {
+        let counter = self.counters.get(index)?.get(place)?;
+        match counter.name.get(..counter.length.into()) {
             Some(short) => Some(short),
             None => self.long_names.as_ref()?.get(index)?.get(place).map(Vec::as_slice),
         }
@@ -282,16 +282,16 @@ impl TopK {
     pub fn list(&mut self, now: Micros) -> Vec<HeavyHitter> {
         self.catch_up();
         let mut all = Vec::new();
-        for (index, (set, tenants)) in self.sets.iter().zip(&self.tenants).enumerate() {
-            let places = set.counts.iter().zip(&set.ticks).zip(tenants).enumerate();
-            for (place, ((&count, &last), tenant)) in places {
+        for (index, (set, counters)) in self.sets.iter().zip(&self.counters).enumerate() {
+            let places = set.counts.iter().zip(&set.ticks).zip(counters).enumerate();
+            for (place, ((&count, &last), counter)) in places {
                 if count > 0
                     && let Some(name) = self.name_at(index, place)
                 {
-                    let spell =
-                        BusyPeriod { since: tenant.since, count: count.saturating_sub(tenant.before) };
-                    let spell = is_one_spell(tick(now), last).then_some(spell);
-                    all.push(HeavyHitter { name: name.to_vec(), count, error: tenant.error, spell });
+                    let period =
+                        BusyPeriod { since: counter.since, count: count.saturating_sub(counter.before) };
+                    let period = is_one_period(tick(now), last).then_some(period);
+                    all.push(HeavyHitter { name: name.to_vec(), count, error: counter.error, period });
                 }
             }
         }
@@ -300,13 +300,13 @@ impl TopK {
     }
 }
 
-/// Updates the step of a key at its first event in it. After a gap a spell begins.
+/// Updates the step of a key at its first event in it. After a gap a busy period begins.
 #[cold]
-fn time_passed(last: &mut u32, tenant: Option<&mut Counter>, count: u64, now: Micros) {
-    if let Some(tenant) = tenant
-        && !is_one_spell(tick(now), *last)
+fn time_passed(last: &mut u32, counter: Option<&mut Counter>, count: u64, now: Micros) {
+    if let Some(counter) = counter
+        && !is_one_period(tick(now), *last)
     {
-        (tenant.since, tenant.before) = (now, count);
+        (counter.since, counter.before) = (now, count);
     }
     *last = tick(now);
 }

@@ -1,11 +1,11 @@
 //! Our sections of INFO.
 
+use crate::server::boundary;
 use crate::server::context::Context;
 use crate::server::ffi::api::call;
 use crate::server::main_thread::MainThread;
 use redis_module::raw;
 use std::ffi::{CString, c_int};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 /// Writes the module's part of INFO.
@@ -59,13 +59,13 @@ unsafe extern "C" fn callback(ctx: *mut raw::RedisModuleInfoCtx, crash_report: c
     if let Some(write) = WRITE.get() {
         // SAFETY: the server runs this on its main thread.
         let writer = InfoWriter { raw: ctx, main: unsafe { MainThread::new() } };
-        drop(catch_unwind(AssertUnwindSafe(|| write(&writer))));
+        boundary::guard(|| write(&writer));
     }
 }
 
 /// Registers `write` as the function that writes our part of INFO, instead of the crate's own
 /// handler. Call it once, when the module is loaded.
-pub fn register(ctx: &Context<'_>, write: fn(&InfoWriter)) {
+pub fn on_info(ctx: &Context<'_>, write: fn(&InfoWriter)) {
     let _ = WRITE.set(write);
     // SAFETY: the context is live; the callback is a function of this library.
     unsafe {

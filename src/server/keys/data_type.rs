@@ -1,6 +1,7 @@
 //! Native types: the trait for values that a key can hold, and the callbacks that the server needs.
 
 use crate::core::wire::Corrupt;
+use crate::server::boundary;
 use crate::server::context::Context;
 use crate::server::ffi::api::{call, call_if_there, constant};
 use crate::server::ffi::args::Arg;
@@ -11,7 +12,6 @@ use crate::server::main_thread::MainThread;
 use redis_module::raw;
 use std::ffi::{CString, c_int, c_void};
 use std::mem::ManuallyDrop;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -181,7 +181,7 @@ unsafe fn with<T: NativeType, R>(raw: *const c_void, f: impl FnOnce(&T) -> R) ->
     let raw = NonNull::new(raw.cast_mut())?;
     // SAFETY: the caller's promise.
     let value = unsafe { from_raw::<T>(raw) };
-    catch_unwind(AssertUnwindSafe(|| f(&value))).ok()
+    boundary::guard(|| f(&value))
 }
 
 /// Reads a payload from an RDB file, and hands it to `load`. `None` if there is none or it is
@@ -203,11 +203,10 @@ unsafe fn load_bytes<R>(
     }
     // SAFETY: `buffer` holds `len` bytes.
     let payload = unsafe { std::slice::from_raw_parts(buffer.cast::<u8>(), len) };
-    let loaded = catch_unwind(AssertUnwindSafe(|| load(main, payload)));
+    let loaded = boundary::guard(|| load(main, payload));
     // SAFETY: ours, and not used afterwards.
     unsafe { call!(RedisModule_Free(buffer.cast())) };
-    loaded
-        .ok()?
+    loaded?
         .inspect_err(|reason| {
             log::line(log::LogLevel::Warning, &format!("floodgate: refused {what}: {reason}"));
         })
@@ -267,7 +266,7 @@ unsafe extern "C" fn aux_save<T: NativeType, const ALWAYS: bool>(io: *mut raw::R
     let Some(beside) = T::BESIDE else { return };
     // SAFETY: the server runs this on its main thread or in a forked child of it.
     let main = unsafe { MainThread::new() };
-    let payload = catch_unwind(|| (beside.save)(main)).unwrap_or_default();
+    let payload = boundary::guard(|| (beside.save)(main)).flatten();
     if let Some(payload) = payload.or_else(|| ALWAYS.then(Vec::new)) {
         // SAFETY: `io` is live.
         unsafe { save_bytes(io, payload) }
@@ -304,7 +303,7 @@ unsafe fn rewrite_aux(io: *mut raw::RedisModuleIO) {
         return;
     };
     // SAFETY: the caller's promise.
-    let payload = catch_unwind(|| (aux.save)(unsafe { MainThread::new() })).unwrap_or_default();
+    let payload = boundary::guard(|| (aux.save)(unsafe { MainThread::new() })).flatten();
     if let Some(payload) = payload {
         // SAFETY: `io` is live; the format matches the arguments.
         unsafe {
@@ -371,7 +370,7 @@ unsafe extern "C" fn free<T: NativeType>(value: *mut c_void) {
     if let Some(raw) = NonNull::new(value) {
         // SAFETY: the server gives the value up, and `NativeType` is `Send`.
         let value = unsafe { from_raw::<T>(raw) };
-        drop(catch_unwind(AssertUnwindSafe(|| drop(ManuallyDrop::into_inner(value)))));
+        boundary::guard(|| drop(ManuallyDrop::into_inner(value)));
     }
 }
 

@@ -1,5 +1,6 @@
 //! Changes that others make to keys and databases, and the functions that listen to them.
 
+use crate::server::boundary;
 use crate::server::context::Context;
 use crate::server::events;
 use crate::server::ffi::api::call;
@@ -8,7 +9,6 @@ use crate::server::keys::left_database;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use redis_module::raw;
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 /// A change to a key or a database.
@@ -50,14 +50,14 @@ pub enum KeyspaceChange<'a> {
 type KeyspaceListener = fn(MainThread, KeyspaceChange<'_>);
 
 /// The function that is called for changes by others, from the load of the module on.
-static WATCHER: OnceLock<KeyspaceListener> = OnceLock::new();
+static ON_CHANGE_BY_OTHERS: OnceLock<KeyspaceListener> = OnceLock::new();
 /// The function that is called for them from some later time on, and for changes by our commands.
-static LISTENER: OnceLock<KeyspaceListener> = OnceLock::new();
+static ON_CHANGE: OnceLock<KeyspaceListener> = OnceLock::new();
 
-/// Calls `watcher` from now on for all changes, except those that our own commands make to values.
-/// Call it once, when the module is loaded. The watcher must not write to keys.
-pub fn watch(ctx: &Context<'_>, watcher: KeyspaceListener) {
-    if WATCHER.set(watcher).is_err() {
+/// Calls `listener` from now on for all changes, except those that our own commands make to values.
+/// Call it once, when the module is loaded. The listener must not write to keys.
+pub fn on_change_by_others(ctx: &Context<'_>, listener: KeyspaceListener) {
+    if ON_CHANGE_BY_OTHERS.set(listener).is_err() {
         return;
     }
     for id in [raw::REDISMODULE_EVENT_FLUSHDB, raw::REDISMODULE_EVENT_SWAPDB] {
@@ -107,14 +107,14 @@ pub fn want_arrivals(main: MainThread) {
 ///
 /// Keys of other types cost nothing, because the server itself tells a type when a key loses one of
 /// its values.
-pub fn listen(listener: KeyspaceListener) {
+pub fn on_change(listener: KeyspaceListener) {
     // A second call comes from the same queue and passes the same function.
-    let _ = LISTENER.set(listener);
+    let _ = ON_CHANGE.set(listener);
 }
 
 fn tell(main: MainThread, happened: KeyspaceChange<'_>) {
-    for listener in WATCHER.get().into_iter().chain(LISTENER.get()) {
-        drop(catch_unwind(AssertUnwindSafe(|| listener(main, happened))));
+    for listener in ON_CHANGE_BY_OTHERS.get().into_iter().chain(ON_CHANGE.get()) {
+        boundary::guard(|| listener(main, happened));
     }
 }
 
@@ -129,7 +129,7 @@ unsafe extern "C" fn noticed(
     if matches!(event.to_bytes(), b"rename_to" | b"move_to" | b"copy_to" | b"restore" | b"loaded") {
         tell(ctx.main(), KeyspaceChange::Arrived { name, database: ctx.database() });
     }
-    left_database::put_back(&ctx, event.to_bytes(), name);
+    boundary::guard(|| left_database::put_back(&ctx, event.to_bytes(), name));
     0
 }
 
@@ -150,9 +150,9 @@ pub(in crate::server) unsafe fn value_left(
 /// Reports that a command of ours changed a value.
 #[inline]
 pub(in crate::server) fn value_changed(ctx: &Context<'_>, name: Arg<'_>) {
-    if let Some(listener) = LISTENER.get() {
+    if let Some(listener) = ON_CHANGE.get() {
         let happened = KeyspaceChange::ValueChanged { name, database: ctx.database() };
-        drop(catch_unwind(AssertUnwindSafe(|| listener(ctx.main(), happened))));
+        boundary::guard(|| listener(ctx.main(), happened));
     }
 }
 

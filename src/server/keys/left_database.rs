@@ -4,6 +4,7 @@
 //! leaves that client in the key's database. After MOVE, and after COPY with DB, this is the wrong
 //! database (valkey-io/valkey#4024). So we put the client back after such an event.
 
+use crate::server::boundary;
 use crate::server::context::Context;
 use crate::server::ffi::api::{call, call_if_there, constant};
 use crate::server::ffi::args::Arg;
@@ -11,7 +12,6 @@ use crate::server::keys::queued_copies::{QueuedCopies, QueuedCopy, number};
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use redis_module::raw;
 use std::ffi::c_int;
-use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether the server has that fault. It is learnt when the module is loaded.
@@ -65,7 +65,7 @@ pub(super) fn watch(ctx: &Context<'_>) {
 unsafe extern "C" fn asked(filter: *mut raw::RedisModuleCommandFilterCtx) {
     // SAFETY: the server passes a live filter, on its main thread, with at least one argument.
     let main = unsafe { MainThread::new() };
-    drop(catch_unwind(|| note(main, &FilteredCommand { filter })));
+    boundary::guard(|| note(main, &FilteredCommand { filter }));
 }
 
 /// Remembers in which database a COPY runs, and follows the transactions and the scripts in which

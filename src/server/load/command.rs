@@ -45,7 +45,7 @@ pub struct Subcommand {
     /// The name in capitals.
     pub name: &'static str,
     /// What the subcommand does to data.
-    pub effect: KeyAccess,
+    pub key_access: KeyAccess,
     /// One line for COMMAND DOCS.
     pub summary: &'static str,
 }
@@ -82,7 +82,7 @@ pub struct Command {
     /// The function that the server calls.
     pub entry: CommandEntry,
     /// What the command does to data.
-    pub effect: KeyAccess,
+    pub key_access: KeyAccess,
     /// True if it runs in constant time.
     pub fast: bool,
     /// The users who may run it.
@@ -102,15 +102,26 @@ pub struct Command {
 impl Command {
     /// A row with the usual values: users may run the command, it runs in constant time, and its
     /// first argument is its key if it has one. The functions below set other values.
-    pub const fn new(name: &'static str, entry: CommandEntry, effect: KeyAccess) -> Self {
+    pub const fn new(name: &'static str, entry: CommandEntry, key_access: KeyAccess) -> Self {
         let (rights, summary) = (Access::User, "");
-        let keys = match effect {
+        let keys = match key_access {
             KeyAccess::Read | KeyAccess::Write | KeyAccess::Release => Keys::First,
             KeyAccess::Keyless | KeyAccess::Node(_) => Keys::None,
         };
         let (fast, complexity, says_what_is_missing) = (true, "O(1)", false);
         let arguments = &[];
-        Self { name, entry, effect, fast, rights, keys, summary, complexity, arguments, says_what_is_missing }
+        Self {
+            name,
+            entry,
+            key_access,
+            fast,
+            rights,
+            keys,
+            summary,
+            complexity,
+            arguments,
+            says_what_is_missing,
+        }
     }
 
     /// The arguments of the command.
@@ -177,7 +188,7 @@ impl Command {
 
     /// A line of syntax and a line of summary for each subcommand.
     pub fn subcommand_lines(&self) -> Vec<String> {
-        let KeyAccess::Node(subcommands) = self.effect else { return Vec::new() };
+        let KeyAccess::Node(subcommands) = self.key_access else { return Vec::new() };
         let lines = subcommands.iter().flat_map(|subcommand| {
             let arguments = self.arguments_of(subcommand.name);
             let syntax = syntax_of(format!("{} {}", self.name, subcommand.name), arguments);
@@ -209,7 +220,7 @@ impl Command {
 
     /// The command's flags, in the server's words.
     pub fn flags(&self) -> String {
-        let mut flags = match self.effect {
+        let mut flags = match self.key_access {
             KeyAccess::Read => vec!["readonly"],
             KeyAccess::Write => vec!["write", "deny-oom"],
             KeyAccess::Release => vec!["write"],
@@ -228,7 +239,7 @@ impl Command {
     /// The command's ACL categories, in the server's words. With `own`, our own category is the
     /// last.
     pub(super) fn categories(&self, own: bool) -> String {
-        let mut all = vec![match self.effect {
+        let mut all = vec![match self.key_access {
             KeyAccess::Read => "read",
             KeyAccess::Write | KeyAccess::Release | KeyAccess::Node(_) => "write",
             KeyAccess::Keyless => "",

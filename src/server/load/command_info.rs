@@ -117,7 +117,7 @@ fn key_specs(
     lookup: KeyLookup,
     loan: &mut CStringArena,
 ) -> Vec<raw::RedisModuleCommandKeySpec> {
-    let flags = match command.effect {
+    let flags = match command.key_access {
         KeyAccess::Read => raw::REDISMODULE_CMD_KEY_RO | raw::REDISMODULE_CMD_KEY_ACCESS,
         _ => raw::REDISMODULE_CMD_KEY_RW | raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_UPDATE,
     };

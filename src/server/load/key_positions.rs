@@ -1,12 +1,12 @@
 //! Where the keys of a call are among its arguments.
 
+use crate::server::boundary;
 use crate::server::ffi::args::Args;
 use crate::server::load::command::Keys;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The positions of a call's keys. The command's name is at position 0. After a panic there are none.
 pub(super) fn positions(args: Args<'_>, keys: Keys) -> Vec<usize> {
-    catch_unwind(AssertUnwindSafe(|| find(args, keys))).unwrap_or_default()
+    boundary::guard(|| find(args, keys)).unwrap_or_default()
 }
 
 fn find(args: Args<'_>, keys: Keys) -> Vec<usize> {

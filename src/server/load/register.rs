@@ -42,7 +42,7 @@ fn register_one(ctx: &Context<'_>, command: &Command, lookup: KeyLookup, own_cat
     let name = CString::new(command.name.to_ascii_lowercase()).ok()?;
     // SAFETY: only reads the pointer.
     let has_subcommands = unsafe { raw::RedisModule_CreateSubcommand }.is_some();
-    let subcommands = match command.effect {
+    let subcommands = match command.key_access {
         KeyAccess::Node(subcommands) if has_subcommands => subcommands,
         _ => &[],
     };
@@ -101,7 +101,7 @@ unsafe fn register_subcommand(
         CString::new(format!("{}|{lower}", command.name.to_ascii_lowercase())).ok()?,
     );
     let row = Command {
-        effect: subcommand.effect,
+        key_access: subcommand.key_access,
         summary: subcommand.summary,
         arguments: command.arguments_of(subcommand.name),
         ..*command

@@ -1,6 +1,7 @@
 //! Settings: module arguments, and CONFIG GET, SET and REWRITE (7.0 and later).
 
 use crate::core::text::token::shown;
+use crate::server::boundary;
 use crate::server::context::Context;
 use crate::server::ffi::api::{call, call_if_there};
 use crate::server::ffi::args::Arg;
@@ -8,7 +9,6 @@ use crate::server::ffi::log::LogLevel;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use redis_module::{RedisString, raw};
 use std::ffi::{CStr, CString, c_char, c_int, c_longlong, c_void};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// How a value is read and set. Its owner keeps it.
 #[derive(Debug)]
@@ -215,7 +215,7 @@ fn data_of<T>(value: &'static SettingAccess<T>) -> *mut c_void {
 unsafe fn read<T>(data: *mut c_void) -> Option<T> {
     // SAFETY: the caller's promise.
     let (value, main) = unsafe { (&*data.cast::<SettingAccess<T>>(), MainThread::new()) };
-    catch_unwind(AssertUnwindSafe(|| (value.read)(main))).ok()
+    boundary::guard(|| (value.read)(main))
 }
 
 unsafe extern "C" fn get_number(_: *const c_char, data: *mut c_void) -> c_longlong {
@@ -262,8 +262,8 @@ fn string_of(text: &str) -> *mut raw::RedisModuleString {
 unsafe fn write<T>(data: *mut c_void, value: T, err: *mut *mut raw::RedisModuleString) -> c_int {
     // SAFETY: the caller's promise.
     let (setting, main) = unsafe { (&*data.cast::<SettingAccess<T>>(), MainThread::new()) };
-    let written = catch_unwind(AssertUnwindSafe(|| (setting.write)(main, value)));
-    match written.unwrap_or_else(|_| Err("internal error in floodgate; please report it".to_owned())) {
+    let written = boundary::guard(|| (setting.write)(main, value));
+    match written.unwrap_or_else(|| Err("internal error in floodgate; please report it".to_owned())) {
         Ok(()) => 0,
         Err(reason) => {
             if !err.is_null() {

@@ -1,6 +1,6 @@
 //! Timers, and measurements of time.
 
 pub mod command_timing;
-pub mod cron_lag;
+pub mod stall;
 pub mod timer;
 pub mod wake_timer;

@@ -2,8 +2,10 @@
 //!
 //! | file | idea |
 //! |---|---|
+//! | [`mod@file`] | a file of policies |
 //! | [`json`] | export and import |
 //! | [`node`] | the one table of this server, and the questions that commands ask it |
 
+pub mod file;
 pub mod json;
 pub mod node;

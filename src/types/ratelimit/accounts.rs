@@ -126,9 +126,10 @@ impl Accounts {
         } else {
             let hash = limit.identity_hash();
             let number = (0..u32::MAX).find(|number| self.0.get(&(hash, *number)).is_none())?;
-            let holding = match limit.rule() {
-                Rule::Concurrent(_) => Holding::Places(Places::default()),
-                _ => Holding::Units(Ledger::default()),
+            let holding = if limit.rule().holds_places() {
+                Holding::Places(Places::default())
+            } else {
+                Holding::Units(Ledger::default())
             };
             let at = u8::try_from(at).ok()?;
             self.0.insert((hash, number), Account { limits: limits.clone(), at, holding });
@@ -264,7 +265,7 @@ fn each_held(main: MainThread, one: &Reservation<LimitsRef>, mut see: impl FnMut
         return;
     }
     each_limit(main, one, |at, limit| {
-        if matches!(limit.rule(), Rule::Concurrent(_)) {
+        if limit.rule().holds_places() {
             let places = one.taken(at, limit.charge());
             if places > 0 {
                 see(at, limit, places);
@@ -294,5 +295,5 @@ pub fn places_of_few<'r>(
 /// True if the limit counts units. Its account is then a ledger, because it matters to which
 /// reservation each unit belongs.
 pub const fn has_ledger(limit: &Limit) -> bool {
-    !matches!(limit.rule(), Rule::Concurrent(_) | Rule::Unlimited)
+    !limit.rule().holds_places() && !matches!(limit.rule(), Rule::Unlimited)
 }

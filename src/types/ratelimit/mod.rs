@@ -512,12 +512,15 @@ pub fn hold(
 ) {
     let reservations = value.and_then(RateLimit::reservations);
     for (limit, state) in limits.iter().zip(states) {
-        if matches!(limit.rule(), Rule::Concurrent(_)) {
-            let asked = PlacesAsked { now, next, demand: request.least(limit) };
-            *state = State::Concurrent(match reservations {
-                Some(reservations) => reservations.held(main, limit, asked),
-                None => Places::default().held(limit, asked),
-            });
+        let asked = || PlacesAsked { now, next, demand: request.least(limit) };
+        let held = || match reservations {
+            Some(reservations) => reservations.held(main, limit, asked()),
+            None => Places::default().held(limit, asked()),
+        };
+        match limit.rule() {
+            Rule::Concurrent(_) => *state = State::Concurrent(held()),
+            // Named one by one: an algorithm with HOLDS_PLACES needs a row above.
+            Rule::Unlimited | Rule::Sliding(_) | Rule::Bucket(_) | Rule::Fixed(_) | Rule::Throttle(_) => {}
         }
     }
 }

@@ -51,6 +51,17 @@ fn arity() {
     assert_eq!(server.line("DBSIZE"), Reply::Int(0));
 }
 
+/// Servers before 7.0 leave it to the module, which answers as later servers do.
+#[test]
+fn one_key_too_many_is_refused_in_the_same_words_by_every_command_of_one_key() {
+    let server = Server::start();
+    for command in
+        ["RL.UNPIN", "RL.UNBLOCK", "RL.QUEUE", "RL.RESERVATIONS", "CB.STATE", "CB.RESET", "CB.UNPIN"]
+    {
+        assert_error_prefix(&server.line(&format!("{command} k l")), "ERR wrong number of arguments for '");
+    }
+}
+
 #[test]
 fn syntax() {
     let server = Server::start();

@@ -1,4 +1,4 @@
-//! Waiting lines where other things happen to them: keys overwritten, commands
+//! Queues where other things happen to them: keys overwritten, commands
 //! in odd orders, clients that vanish, usage that is tracked, rights of others.
 
 use crate::harness::{

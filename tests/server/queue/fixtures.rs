@@ -1,4 +1,4 @@
-//! What the tests of waiting lines share: clients that really block, and what
+//! What the tests of queues share: clients that really block, and what
 //! the server says of them.
 
 use crate::harness::{Server, Wire, call, eventually};

@@ -1,4 +1,4 @@
-//! Waiting lines, with clients that really block.
+//! Queues, with clients that really block.
 
 mod edge_cases;
 pub mod fixtures;

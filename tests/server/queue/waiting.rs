@@ -1,4 +1,4 @@
-//! Waiting lines: WAIT on RL.ACQUIRE and RL.RESERVE, RL.QUEUE; W1 to W7 by
+//! Queues: WAIT on RL.ACQUIRE and RL.RESERVE, RL.QUEUE; W1 to W7 by
 //! name, with clients that really block.
 
 use crate::harness::{

@@ -30,7 +30,7 @@ impl Figure {
             AlertKind::BatchFailures => percent(tally.items_denied, tally.items),
             AlertKind::ResponseTime => of_enough(tally.timed, tally.time_us / tally.timed.max(1) / 1000),
             AlertKind::BreakerOpenings => Self::Is(tally.openings),
-            AlertKind::Latency => Self::Is(tally.stall),
+            AlertKind::Stall => Self::Is(tally.stall),
             AlertKind::Queue | AlertKind::BreakerOpen => return None,
         })
     }

@@ -32,8 +32,8 @@ pub enum AlertKind {
     ResponseTime,
     /// The share of denied items of batches, in percent.
     BatchFailures,
-    /// The longest time for which the server kept its clients waiting, in milliseconds.
-    Latency,
+    /// The longest stall of the server, in milliseconds. Users see it as `latency`.
+    Stall,
 }
 
 /// All figures that are watched.
@@ -44,7 +44,7 @@ pub const KINDS: [AlertKind; 7] = [
     AlertKind::BreakerOpen,
     AlertKind::ResponseTime,
     AlertKind::BatchFailures,
-    AlertKind::Latency,
+    AlertKind::Stall,
 ];
 
 /// The number of events in the last minute below which a rate or an average says nothing.
@@ -60,7 +60,7 @@ impl AlertKind {
             Self::BreakerOpen => "breaker-open",
             Self::ResponseTime => "response-time",
             Self::BatchFailures => "batch-failures",
-            Self::Latency => "latency",
+            Self::Stall => "latency",
         }
     }
 
@@ -70,7 +70,7 @@ impl AlertKind {
             Self::ErrorRate | Self::Queue | Self::BatchFailures => "percent",
             Self::BreakerOpenings => "openings",
             Self::BreakerOpen => "seconds",
-            Self::ResponseTime | Self::Latency => "ms",
+            Self::ResponseTime | Self::Stall => "ms",
         }
     }
 }
@@ -91,7 +91,7 @@ pub struct Thresholds {
     /// The share of denied items in percent of all items.
     pub batch_failures: u64,
     /// The longest stall of the server, in milliseconds.
-    pub latency: u64,
+    pub stall: u64,
 }
 
 impl Thresholds {
@@ -104,7 +104,7 @@ impl Thresholds {
             AlertKind::BreakerOpen => self.breaker_open,
             AlertKind::ResponseTime => self.response_time,
             AlertKind::BatchFailures => self.batch_failures,
-            AlertKind::Latency => self.latency,
+            AlertKind::Stall => self.stall,
         }
     }
 }

@@ -81,6 +81,26 @@ impl AppliedBreaker {
     }
 }
 
+/// What the circuit answered to a call that may name breakers. It adopts the breaker of a call that is
+/// admitted, and of any that opens.
+#[derive(Clone, Copy, Debug)]
+pub enum CallAnswer {
+    /// The call asked for admission.
+    Admission {
+        /// Whether the circuit adopted the call's breaker.
+        adopted: bool,
+        /// Whether the call may go through.
+        allowed: bool,
+    },
+    /// The result of the call was reported.
+    Report {
+        /// Whether the circuit adopted the call's breaker.
+        adopted: bool,
+        /// Whether the result counts.
+        counted: bool,
+    },
+}
+
 /// A circuit while it is asked, and its answer so far.
 #[derive(Debug)]
 pub struct AskedCircuit<'v> {
@@ -157,7 +177,7 @@ impl<'v> AskedCircuit<'v> {
         self.applied.permit = admission.permit;
         self.applied.retry = admission.retry;
         self.changed(admission.changed, admission.transitions);
-        self.became(admission.adopted, admission.allowed, false);
+        self.answered(CallAnswer::Admission { adopted: admission.adopted, allowed: admission.allowed });
     }
 
     /// Records what time has done.
@@ -206,13 +226,15 @@ impl<'v> AskedCircuit<'v> {
         }
     }
 
-    /// Makes the breakers of a call the key's own, if the call `passed` or `adopted` them. A call
-    /// passes if it is admitted, and a report if it counts. The circuit adopts the breaker of a call
-    /// that is admitted, and of any that opens.
-    pub fn became(&mut self, adopted: bool, passed: bool, by_report: bool) {
+    /// Makes the breakers of a call the key's own, if the circuit passed the call or adopted its breaker.
+    pub fn answered(&mut self, answer: CallAnswer) {
         if !self.is_for_call() {
             return;
         }
+        let (adopted, passed, by_report) = match answer {
+            CallAnswer::Admission { adopted, allowed } => (adopted, allowed, false),
+            CallAnswer::Report { adopted, counted } => (adopted, counted, true),
+        };
         let Self { terms, contents, applied, .. } = self;
         if adopted && terms.says_who_chose() {
             applied.changed |= contents.is_marked(FROM_CALLER) != terms.from_caller;

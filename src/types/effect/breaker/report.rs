@@ -1,6 +1,6 @@
 //! The request by which a circuit learns the result of a call.
 
-use super::asked::{AskedCircuit, BreakerKind};
+use super::asked::{AskedCircuit, BreakerKind, CallAnswer};
 use crate::core::breaker::{Permit, Report, ReportOutcome, Reporter};
 use crate::core::text::duration::LONGEST;
 use crate::core::wire::{Corrupt, Reader, put_u64, put_u128};
@@ -60,7 +60,7 @@ impl<'a> BreakerKind<'a> for Report {
         let reported = circuit.report_under(in_force, other.unwrap_or(in_force), at, self);
         asked.applied.counted = reported.applied;
         asked.changed(reported.changed, reported.transitions);
-        asked.became(reported.adopted, reported.applied, true);
+        asked.answered(CallAnswer::Report { adopted: reported.adopted, counted: reported.applied });
         Ok(())
     }
 }

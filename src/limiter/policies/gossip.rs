@@ -80,7 +80,7 @@ pub static GAUGES: &[Gauge] =
 
 /// Begins the exchange, if there is a cluster bus.
 pub fn begin(ctx: &Context<'_>) {
-    if cluster_bus::listen(ctx, arrived) {
+    if cluster_bus::on_message(ctx, arrived) {
         node::keep(ctx.main(), |worth| worth.deleted = true);
         timer::after(ctx, SUMMARY_INTERVAL_MS, turn);
     }

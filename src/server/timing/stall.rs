@@ -1,6 +1,7 @@
-//! How long the server kept its clients waiting. Its own timer comes late by that time, less what of
-//! its turn was left when the wait began. The event of the event loop (7.0 and later) would tell the
-//! time itself, but it costs a client that sends one SET after the other 3 % of the server's time.
+//! The last stall of the server: how long it kept its clients waiting. Its own timer comes late by that
+//! time, less what of its turn was left when the stall began. The event of the event loop (7.0 and
+//! later) would tell the time itself, but it costs a client that sends one SET after the other 3 % of the
+//! server's time.
 
 use crate::server::main_thread::{MainThread, MainThreadCell};
 use std::time::{Duration, Instant};
@@ -24,7 +25,7 @@ pub(in crate::server) fn turn(main: MainThread, hz: Option<i32>) {
     turns.last = Some(now);
 }
 
-/// The number of milliseconds by which the timer came late the last time.
-pub fn late_ms(main: MainThread) -> u64 {
+/// The milliseconds of the last stall.
+pub fn last_ms(main: MainThread) -> u64 {
     u64::try_from(TURNS.of(main).borrow().late.as_millis()).unwrap_or(u64::MAX)
 }

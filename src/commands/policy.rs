@@ -1,33 +1,23 @@
-//! RL.POLICY: limits by name and prefix, in the table of this server.
-//!
-//! | file | idea |
-//! |---|---|
-//! | this one | the command, and the effect that replicas apply |
-//! | [`commit`] | making a change, whoever asked for it |
-//! | [`gossip`] | the exchange between the masters of a cluster |
-//! | [`mod@file`] | policies that come with the server's configuration |
+//! RL.POLICY: limits by name and prefix, in the table of this server; and the effect that replicas apply.
 
-pub mod commit;
-pub mod file;
-pub mod gossip;
-
-use self::gossip::NodeView;
-use crate::commands::arguments::{ArgCursor, BREAKER, LIMITS};
+use crate::commands::arguments::{BREAKER, LIMITS};
+use crate::commands::cursor::ArgCursor;
+use crate::commands::hints;
 use crate::commands::options::Options;
 use crate::core::limits::Label;
 use crate::core::policies::{Policies, Policy, PolicyEntry};
 use crate::core::text::token::TokenError;
 use crate::limiter::Error;
+use crate::limiter::policies::gossip::NodeView;
+use crate::limiter::policies::{commit, gossip};
 use crate::server::context::Context;
 use crate::server::effects::replicate;
-use crate::server::events::{Event, EventListener};
 use crate::server::ffi::args::{Arg, Args};
 use crate::server::ffi::reply::{self, Each, List, Reply};
 use crate::server::load::argument::Argument;
 use crate::server::load::command;
-use crate::server::timing::timer;
 use crate::server::write_check;
-use crate::types::effect::policy::{COMMAND, PolicyChange};
+use crate::types::effect::policy::PolicyChange;
 use crate::types::policies::{json, node};
 
 /// `RL.POLICY SET | GET | DEL | LIST | EXPORT | IMPORT | FORGET | HELP`
@@ -105,7 +95,8 @@ fn set(ctx: &Context<'_>, cursor: &mut ArgCursor<'_>) -> Result<(), Error> {
             "PREFIX" => prefix = Part::Given(value.bytes()),
             "BREAKER" => breaker = Part::Given(value.bytes()),
             "NOPREFIX" => prefix = Part::Taken,
-            _ => breaker = Part::Taken,
+            "NOBREAKER" => breaker = Part::Taken,
+            _ => return Err(hints::not_taken(option)),
         }
     }
     let mut policy = Policy::parse(name.bytes(), limits.bytes(), prefix.given(), breaker.given())
@@ -211,8 +202,11 @@ fn export(ctx: &Context<'_>, cursor: &mut ArgCursor<'_>) -> Result<(), Error> {
 fn import(ctx: &Context<'_>, cursor: &mut ArgCursor<'_>) -> Result<(), Error> {
     let document = cursor.required()?.bytes();
     let mut replace = false;
-    while cursor.option(const { &Options::of(&[REPLACE]) })?.is_some() {
-        replace = true;
+    while let Some((option, _)) = cursor.option(const { &Options::of(&[REPLACE]) })? {
+        match option {
+            "REPLACE" => replace = true,
+            _ => return Err(hints::not_taken(option)),
+        }
     }
     may_grow(ctx)?;
     let read = node::with_policies(ctx.main(), |policies| json::import(policies, document, replace))
@@ -297,39 +291,4 @@ pub fn effect(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     replicate::verbatim(ctx);
     reply::ok(ctx);
     Ok(())
-}
-
-/// The events that policies listen to. A dataset that is loaded brings its own policies, or none.
-pub const LISTENERS: &[EventListener] = &[
-    (Event::LoadBegins, |ctx| node::load_begins(ctx.main())),
-    (Event::LoadEnded, |ctx| node::load_ended(ctx.main(), true)),
-    (Event::LoadFailed, |ctx| node::load_ended(ctx.main(), false)),
-    (Event::Forked, forked),
-];
-
-/// Writes the policies into the AOF after a child was forked that rewrites it without an RDB
-/// preamble.
-///
-/// The child writes the policies beside its first key of ours (see `server::keys::data_type`). If
-/// it has no such key, it writes none. So they also go into the part of the AOF that follows the
-/// child's part, where a repetition does no harm. Other children need nothing. So an idle server
-/// that saves does not get something new to save.
-///
-/// This is not done at once: the server would take what is propagated now for an effect of the
-/// command that forked, and would propagate BGREWRITEAOF itself.
-fn forked(ctx: &Context<'_>) {
-    let rewrites = || ctx.server_number(c"persistence", c"aof_rewrite_in_progress") == Some(1);
-    let preamble = || ctx.server_setting(c"aof-use-rdb-preamble").as_deref() == Some("yes");
-    if node::save(ctx.main()).is_some() && rewrites() && !preamble() {
-        timer::after(ctx, 0, repeat);
-    }
-}
-
-fn repeat(ctx: &Context<'_>) {
-    const PATIENCE_MS: i64 = 5;
-    if ctx.must_not_propagate() {
-        timer::after(ctx, PATIENCE_MS, repeat);
-    } else if let Some(payload) = node::save(ctx.main()) {
-        replicate::to_aof_only(ctx, COMMAND, &[&payload]);
-    }
 }

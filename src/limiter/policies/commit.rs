@@ -5,6 +5,7 @@ use crate::limiter::Error;
 use crate::server::cluster_bus;
 use crate::server::context::Context;
 use crate::server::effects::replicate;
+use crate::settings;
 use crate::types::effect::policy::{COMMAND, PolicyChange};
 use crate::types::policies::node;
 
@@ -42,6 +43,6 @@ pub fn commit(ctx: &Context<'_>, change: &PolicyChange) -> Result<(), Error> {
     let payload = node::change(ctx.main(), change)
         .map_err(|corrupt| Error::Other(format!("effect refused: {corrupt}")))?;
     replicate::command(ctx, COMMAND, &[&payload]);
-    crate::queue::limits_changed(ctx.main());
+    settings::limits_changed(ctx.main());
     Ok(())
 }

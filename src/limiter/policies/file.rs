@@ -9,8 +9,9 @@ use crate::server::context::Context;
 use crate::server::ffi::log::LogLevel;
 use crate::server::timing::timer;
 use crate::server::write_check;
-use crate::settings::{self, PoliciesFile};
+use crate::settings;
 use crate::types::effect::policy::PolicyChange;
+use crate::types::policies::file::PoliciesFile;
 use crate::types::policies::node;
 
 /// The wait in milliseconds after which the import is tried again, if the server accepts no writes
