@@ -105,7 +105,7 @@ impl<'a> Reserve<'a> {
         if manner.is_critical {
             command.arg("CRITICAL");
         }
-        // Dropped before the answer came, or out of patience: it is released.
+        // A reservation whose caller is gone before the answer comes is released.
         let release = reservation.settled("RL.RELEASE");
         let answer = if let Some(wait) = manner.wait {
             limiter.server.take_in_line(wait, command, release, |(id, _): &ReserveReply| id.is_some()).await

@@ -35,7 +35,7 @@ impl Instruments {
     }
 }
 
-/// Those of the provider that the application has set last.
+/// The instruments of the provider that the application has set last.
 static CURRENT: RwLock<Option<Instruments>> = RwLock::new(None);
 
 pub(crate) fn decided(outcome: DecisionOutcome) {
