@@ -110,7 +110,7 @@ pub static COMMANDS: &[Command] = &[
         .admin(),
     Command::new("RL.TOP", entry!(top::top), KeyAccess::Keyless)
         .arguments(top::ARGUMENTS)
-        .summary("Shows the keys that are denied or granted most, ever or now, the breakers that are open, and the keys that operators blocked or pinned.")
+        .summary("Shows the keys that are denied or granted most, ever or now, the breakers that are open, and what operators blocked, pinned or forced.")
         .complexity("O(1), sorting 2048 places")
         .slow()
         .admin(),

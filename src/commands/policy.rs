@@ -178,7 +178,7 @@ fn send_node(ctx: &Context<'_>, view: &NodeView) {
             ("id", &view.id.to_string()),
             ("version", &view.said.map(|(version, _)| version)),
             ("digest", &view.said.map(|(_, digest)| node::shown_digest(digest))),
-            ("agrees", &i64::from(view.agrees)),
+            ("agrees", &view.agrees),
         ],
     );
 }

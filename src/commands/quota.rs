@@ -62,6 +62,12 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         Err(Error::NoLimits) if block.is_some() => None,
         chosen => chosen?,
     };
+    if let Some((resolved, _)) = &chosen
+        && ask.is_refused(found, resolved)?
+        && !queue::has_queue(ctx, name)
+    {
+        return Err(Error::TooManyUnlisted);
+    }
     metrics::count(ctx.main(), |m| &mut m.quota_calls);
     let send = |view: &QuotaView<'_>| {
         if headers { view.send_headers(ctx, queue) } else { view.send(ctx) }
@@ -97,6 +103,14 @@ impl QuotaAsk<'_> {
     /// policy's or the default.
     fn choose(&self, found: KeyView<'_>) -> Result<Option<(ResolvedLimits, Source)>, Error> {
         if self.given.is_some() { found.resolve(self.given).map(Some) } else { choose(found) }
+    }
+
+    /// Whether the same RL.ACQUIRE would be granted if the key had room to remember the usage of one
+    /// more limit, and is refused. A denial stays a denial.
+    fn is_refused(&self, found: KeyView<'_>, resolved: &ResolvedLimits) -> Result<bool, Error> {
+        let (Some(_), ResolvedLimits::Other(other)) = (self.given, resolved) else { return Ok(false) };
+        let has_room = found.refuse_too_many(other.get(found.main).limits()).is_ok();
+        Ok(!has_room && !found.is_blocked() && self.wait(found, resolved)? == RetryAfter::Now)
     }
 
     /// The time until these limits grant the request.

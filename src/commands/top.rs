@@ -1,5 +1,5 @@
-//! RL.TOP: shows the busiest keys, the breakers that are open, and the keys that operators blocked
-//! or pinned.
+//! RL.TOP: shows the busiest keys, the breakers that are open, and the keys that operators blocked,
+//! pinned or forced.
 
 use super::quota;
 use crate::commands::arguments::number;
@@ -35,23 +35,25 @@ enum TopList {
     OpenBreakers,
     Blocked,
     Pinned,
+    ForcedBreakers,
 }
 
-const WORDS: [(&str, TopList); 5] = [
+const WORDS: [(&str, TopList); 6] = [
     ("DENIED", TopList::Decided(RequestOutcome::Denied)),
     ("GRANTED", TopList::Decided(RequestOutcome::Granted)),
     ("OPEN", TopList::OpenBreakers),
     ("BLOCKED", TopList::Blocked),
     ("PINNED", TopList::Pinned),
+    ("FORCED", TopList::ForcedBreakers),
 ];
-/// `DENIED|GRANTED|OPEN|BLOCKED|PINNED [n] [NOW]`
+/// `DENIED|GRANTED|OPEN|BLOCKED|PINNED|FORCED [n] [NOW]`
 pub const ARGUMENTS: &[Argument] = &[
     Argument::one_of("which", const { &flags(&WORDS) }),
     Argument::integer("n").optional(),
     Argument::flag("NOW").optional(),
 ];
 
-/// `RL.TOP DENIED|GRANTED|OPEN|BLOCKED|PINNED [n] [NOW]` replies at most `n` rows:
+/// `RL.TOP DENIED|GRANTED|OPEN|BLOCKED|PINNED|FORCED [n] [NOW]` replies at most `n` rows:
 ///
 /// * for DENIED and GRANTED `[key, count, error]`, the busiest since the module was loaded first;
 ///   the true count is at least `count - error`;
@@ -59,7 +61,8 @@ pub const ARGUMENTS: &[Argument] = &[
 /// * for OPEN `[key, state, since_ms, retry_after_ms]`, the breaker first that has been open for
 ///   longest;
 /// * for BLOCKED `[key, reason, until_ms]`, and for PINNED `[key, limits|breaker, text, until_ms]`,
-///   the key first that stays so for longest.
+///   the key first that stays so for longest;
+/// * for FORCED `[key, state, reason, until_ms]`, the breaker first that stays forced for longest.
 ///
 /// Keys that the user may not read are left out.
 ///
@@ -102,6 +105,9 @@ pub fn top(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
                 PinnedTo::Breaker(text) => ("breaker", text),
             };
             reply::array(ctx, &[name, &kind, text, &one.until]);
+        }),
+        TopList::ForcedBreakers => rows(ctx, open::forced(ctx), n, |name, _, one| {
+            reply::array(ctx, &[name, &one.state.name(), &one.reason, &one.until]);
         }),
     }
     Ok(())

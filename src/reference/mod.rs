@@ -20,7 +20,8 @@ pub fn markdown() -> String {
          `make test` checks that it is up to date, and runs every example against a real server.\n\n\
          Durations (`FOR`, `TTL`, `WAIT`, …) are a number with a unit, such as `30s`. The examples are as\n\
          `redis-cli` shows them; a line such as `(500ms later)` means that time passes. Each block starts on\n\
-         an empty server, at 2027-01-15 08:00 UTC.\n",
+         an empty server, at 2027-01-15 08:00 UTC. They show RESP2. In RESP3 maps are maps and booleans are\n\
+         true or false, from Redis 7.0 on; Redis 6.2 gives the replies of RESP2 there, too.\n",
     );
     text.push_str("\n| | |\n|---|---|\n");
     text.push_str(

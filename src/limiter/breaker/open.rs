@@ -1,7 +1,7 @@
 //! The breakers that are not closed, by name, as CB.STATE shows each of them.
 
 use super::resolve::CircuitKey;
-use crate::core::breaker::{CircuitState, CircuitView};
+use crate::core::breaker::{CircuitState, CircuitView, Forced};
 use crate::core::time::Micros;
 use crate::limiter::listed::{ListedKeys, look_at_each, once_a_name};
 use crate::observe::alerts::WorstFigure;
@@ -10,6 +10,7 @@ use crate::server::events::{Event, EventListener};
 use crate::types::cbcircuit::CbCircuit;
 use crate::types::cbcircuit::rules::BreakerRef;
 use crate::types::name_index::{NOT_CLOSED, NamedKey};
+use crate::types::until::Until;
 
 /// The events that this file listens to.
 pub const LISTENERS: &[EventListener] = &[(Event::Cron, sweep)];
@@ -26,6 +27,18 @@ pub struct Open {
     /// When it was last closed.
     not_closed_since: Micros,
     trials_in_flight: usize,
+    forced: Option<Forced>,
+}
+
+/// A breaker that an operator forced.
+#[derive(Clone, Debug)]
+pub struct ForcedBreaker {
+    /// Its state: forced open or forced closed.
+    pub state: CircuitState,
+    /// The operator's reason; empty if none was given.
+    pub reason: Box<[u8]>,
+    /// The end of the force.
+    pub until: Until,
 }
 
 /// All breakers that are open, half-open or forced open. Those that have been so for longest come
@@ -41,6 +54,20 @@ pub fn list(ctx: &Context<'_>) -> ListedKeys<Open> {
     once_a_name(ctx, found)
 }
 
+/// All breakers that operators forced, open or closed. Those that stay so for longest come first.
+///
+/// A name that several databases have is listed once: for the breaker in the caller's database, or
+/// else for the one that stays forced for longest.
+pub fn forced(ctx: &Context<'_>) -> ListedKeys<ForcedBreaker> {
+    let forced = |(key, Open { state, forced, .. }): (NamedKey, Open)| {
+        let Forced { reason, until } = forced?;
+        Some((key, ForcedBreaker { state, reason, until: until.into() }))
+    };
+    let mut found: Vec<_> = every_one(ctx).into_iter().filter_map(forced).collect();
+    found.sort_by(|((_, a), one), ((_, b), other)| other.until.cmp(&one.until).then_with(|| a.cmp(b)));
+    once_a_name(ctx, found)
+}
+
 /// All breakers that are not closed, in any database.
 fn every_one(ctx: &Context<'_>) -> Vec<(NamedKey, Open)> {
     look_at_each(ctx, &NOT_CLOSED, |key, not_closed_since| {
@@ -51,9 +78,10 @@ fn every_one(ctx: &Context<'_>) -> Vec<(NamedKey, Open)> {
         if value.is_over(now) || value.view(None, now).state == CircuitState::Closed {
             return (false, None);
         }
-        let CircuitView { state, since, retry, trials_in_flight, .. } =
+        let CircuitView { state, since, retry, trials_in_flight, forced, .. } =
             view(ctx, key.name().bytes(), &value, now);
-        let open = Open { state, since, retry_after_ms: retry.millis(), not_closed_since, trials_in_flight };
+        let retry_after_ms = retry.millis();
+        let open = Open { state, since, retry_after_ms, not_closed_since, trials_in_flight, forced };
         (true, (state != CircuitState::Closed).then_some(open))
     })
 }

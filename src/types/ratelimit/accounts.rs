@@ -170,6 +170,19 @@ impl Accounts {
         }
     }
 
+    /// The units of a reservation's cost that refunds took. Where its limits lost different numbers
+    /// of them, it is the largest. A limit that counts calls does not tell.
+    pub fn refunded(&self, main: MainThread, one: &Reservation<LimitsRef>) -> u64 {
+        let mut refunded = 0;
+        each_limit(main, one, |at, limit| {
+            if has_ledger(limit) && !limit.per_call() {
+                let left = self.position(main, limit, one.serial).own;
+                refunded = refunded.max(one.taken(at, limit.charge()).saturating_sub(left));
+            }
+        });
+        refunded
+    }
+
     /// Records that a reservation is forgotten. From then on its units belong to no reservation.
     pub fn forget(&mut self, main: MainThread, one: &Reservation<LimitsRef>) {
         each_limit(main, one, |_, limit| {

@@ -272,12 +272,7 @@ impl Full {
         self.sweep(main, now);
         let Some(mut reservations) = self.reservations.take() else { return };
         if let Some(one) = taken_out {
-            let signed = |units: u64| i64::try_from(units).unwrap_or(i64::MAX);
-            let actual = match how {
-                Settlement::Release => 0,
-                Settlement::At(units) => units,
-            };
-            self.correct_usage(now, signed(actual).saturating_sub(signed(one.cost)));
+            self.correct_usage(main, now, &one, how, reservations.accounts());
             each_limit(main, &one, |at, limit| {
                 if has_ledger(limit) {
                     self.settle_on(main, now, (at, limit), &one, how, reservations.accounts_mut());
@@ -349,12 +344,28 @@ impl Full {
         self.unlisted.retain(|one| one.state != State::Fresh);
     }
 
-    /// Corrects the usage series of a tracked key by `units`, which may be negative.
-    pub(in crate::types) fn correct_usage(&mut self, now: Micros, units: i64) {
-        if units != 0
-            && let Some(usage) = &mut self.usage
-        {
-            usage.corrected(now, units);
+    /// Corrects the usage series of a tracked key by what a settlement gives back or charges. What a
+    /// refund took of the reservation was given back then.
+    fn correct_usage(
+        &mut self,
+        main: MainThread,
+        now: Micros,
+        one: &Reservation<LimitsRef>,
+        how: Settlement,
+        accounts: &Accounts,
+    ) {
+        let Some(usage) = &mut self.usage else { return };
+        let actual = match how {
+            Settlement::Release => 0,
+            Settlement::At(units) => units,
+        };
+        match actual.checked_sub(one.cost) {
+            Some(0) => {}
+            Some(more) => usage.corrected(now, i64::try_from(more).unwrap_or(i64::MAX)),
+            None => {
+                let stays = actual.max(accounts.refunded(main, one));
+                usage.given_back(now, one.cost.saturating_sub(stays));
+            }
         }
     }
 

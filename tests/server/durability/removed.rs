@@ -37,7 +37,9 @@ fn what_only_the_module_reads_is_refused_and_comes_back() {
 /// What the page says to do before the line is taken out, but for the policies of a cluster, which
 /// any master deletes for all.
 fn prepare(server: &Server) {
-    for command in ["RL.UNPIN pinned", "RL.UNBLOCK blocked", "CB.FORCE forced AUTO", "CB.UNPIN cb"] {
+    for command in
+        ["RL.UNPIN pinned", "RL.UNBLOCK blocked", "CB.FORCE forced AUTO", "CB.FORCE calm AUTO", "CB.UNPIN cb"]
+    {
         assert!(server.line(command).error().is_none(), "{command}");
     }
     let mut cursor = "0".to_owned();
@@ -64,6 +66,7 @@ fn fill(server: &Server) {
         "RL.PIN pinned 1/s",
         "RL.BLOCK blocked FOREVER",
         "CB.FORCE forced OPEN",
+        "CB.FORCE calm CLOSED",
         "CB.PIN cb 5",
         "RL.POLICY SET free 10/h PREFIX user:",
     ] {

@@ -111,6 +111,13 @@ fn usage_is_never_forgotten() {
     assert_error_prefix(&server.line("RL.RESERVE 2 other 5/h u 5/h:name=r57 TTL 1m"), "ERR key 2: too many");
     assert_error_prefix(&server.line("CB.ACQUIRE b 3 LIMIT u 5/h:name=r57"), CROWD);
     assert_error_prefix(&server.line("CL.THROTTLE u 5 5 60"), CROWD);
+    // A look promises nothing that a request is refused.
+    for look in ["5/h:name=r57", "5/h:name=r57 HEADERS", "5/h:name=r57 COST 5", "5/h:name=r57,9/m:name=x"] {
+        assert_error_prefix(&server.line(&format!("RL.QUOTA u {look}")), CROWD);
+    }
+    assert_eq!(server.line("RL.QUOTA u 5/h:name=r57 COST 6")[0].field("retry_after_ms"), Reply::Int(-1));
+    assert_eq!(server.line("RL.QUOTA u 5/h:name=r1")[0].field("remaining"), Reply::Int(4));
+    assert_eq!(server.line("RL.QUOTA u")[0].field("name"), Reply::bulk("r56"));
     assert_eq!(server.line("EXISTS other b"), Reply::Int(0));
     assert_eq!(server.line("DEBUG DIGEST-VALUE u"), before);
     // Beside those listed: names that are there already are.

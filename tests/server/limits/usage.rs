@@ -206,6 +206,66 @@ fn used_is_corrected_by_every_settlement() {
     assert!(stats(&server, "free").is_nil());
 }
 
+/// What a refund took of a reservation is taken off once: the settlement does not take it off again.
+#[test]
+fn a_refund_and_a_settlement_correct_used_once() {
+    const LIMITS: [&str; 3] = ["20/h", "bucket:20/h", "20/h,100/d"];
+    for (limits, name) in LIMITS.into_iter().zip(["k", "l", "m"]) {
+        let server = Server::start();
+        server.clock_set(START);
+        let used = || stats(&server, name).field("total").field("used").int();
+        let counted = || server.line(&format!("RL.QUOTA {name}"))[0].field("used").int();
+        server.ok(&format!("RL.RECORD {name} OK"));
+        let reserve = |id: &str, cost: i64| {
+            server.line(&format!("RL.RESERVE 1 {name} {limits} COST {cost} TTL 1h ID {id}"));
+        };
+        let ends = |command: String, is: i64| {
+            server.line(&command);
+            assert_eq!((used(), counted()), (is, is), "{limits}: after {command}");
+        };
+        reserve("a", 5);
+        ends(format!("RL.REFUND {name} 5"), 0);
+        ends(format!("RL.RELEASE a 1 {name}"), 0);
+        ends(format!("RL.ACQUIRE {name} {limits} COST 5"), 5);
+        // Beside what others use.
+        reserve("b", 5);
+        ends(format!("RL.REFUND {name} 3"), 7);
+        ends(format!("RL.RELEASE b 1 {name}"), 5);
+        // The refund took four of five, and one of them is left to be given back.
+        reserve("c", 5);
+        ends(format!("RL.REFUND {name} 4"), 6);
+        ends(format!("RL.COMMIT c 1 {name} COST 3"), 5);
+        // A refund of the newest units of two.
+        reserve("d", 2);
+        reserve("e", 2);
+        ends(format!("RL.REFUND {name} 3"), 6);
+        ends(format!("RL.RELEASE e 1 {name}"), 6);
+        ends(format!("RL.RELEASE d 1 {name}"), 5);
+        reserve("f", 4);
+        ends(format!("RL.REFUND {name} 4"), 5);
+        ends(format!("RL.COMMIT f 1 {name} COST 6"), 7);
+    }
+}
+
+/// No limit tells whose units a refund takes of calls, or of no limit at all; the total does not fall
+/// below 0, and so hides no later use.
+#[test]
+fn used_of_all_does_not_fall_below_0() {
+    let server = Server::start();
+    server.clock_set(START);
+    for limits in ["unlimited", "20/h:per=call", "concurrent:9"] {
+        server.line("DEL k");
+        server.ok("RL.RECORD k OK");
+        let used = || stats(&server, "k").field("total").field("used").int();
+        server.line(&format!("RL.RESERVE 1 k {limits} COST 5 TTL 1h ID a"));
+        server.line("RL.REFUND k 5");
+        server.line("RL.RELEASE a 1 k");
+        assert_eq!(used(), 0, "{limits}");
+        server.line(&format!("RL.RESERVE 1 k {limits} COST 5 TTL 1h ID b"));
+        assert_eq!(used(), 5, "{limits}");
+    }
+}
+
 /// A day is counted by plain additions.
 #[derive(Default, Clone)]
 struct Plain {

@@ -262,7 +262,7 @@ const WRONG: &[(&str, &str)] = &[
     ("RL.RECORD user:42 OK DUR 12", "ERR invalid duration '12': needs a unit, such as 12s or 12ms"),
     ("RL.RECORD user:42 OK 12ms", "ERR syntax error near '12ms', write DUR 12ms"),
     ("RL.STATS user:42 7", "ERR syntax error near '7'; usage: RL.STATS key [HOURS n] [DAYS n]"),
-    ("RL.TOP users", "ERR syntax error near 'users', write DENIED, GRANTED, OPEN, BLOCKED or PINNED"),
+    ("RL.TOP users", "ERR syntax error near 'users', write DENIED, GRANTED, OPEN, BLOCKED, PINNED or FORCED"),
     ("RL.TOP DENIED all", "ERR n must be a whole number from 1 to 2048"),
     ("RL.HELP acquir", "ERR unknown command 'acquir', RL.HELP and CB.HELP list all"),
     ("CL.THROTTLE user:42 ten 10 60", "ERR max_burst must be an integer"),

@@ -369,6 +369,13 @@ fn a_node_without_the_module_does_not_agree() {
     let listed = listed.items().iter().find(|node| node.field("id").text() == without.node_id()).unwrap();
     assert!(listed.field("version").is_nil() && listed.field("digest").is_nil());
     assert_eq!(listed.field("agrees"), Reply::Int(0));
+    // A boolean, as the others are, where the protocol and the server have some.
+    let mut wire = nodes[1].wire3();
+    let three = wire.line("RL.POLICY LIST").field("nodes");
+    let agrees = |node: &Reply| node.field("agrees");
+    let no = three.items().iter().find(|node| node.field("id").text() == without.node_id()).map(agrees);
+    let expected = if nodes[1].at_least(7, 0) { Reply::Bool(false) } else { Reply::Int(0) };
+    assert_eq!(no, Some(expected));
     assert_eq!(agreement(nodes[1]).values().filter(|agrees| **agrees).count(), 3);
 }
 

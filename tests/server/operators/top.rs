@@ -281,6 +281,37 @@ fn what_operators_blocked_and_pinned() {
     assert_eq!((blocked(), pinned()), (vec![], vec![]));
 }
 
+/// A breaker that is forced closed protects nothing, and RL.CLEAR keeps it: whoever looks for what
+/// operators left behind finds it.
+#[test]
+fn what_operators_forced() {
+    let server = Server::start();
+    server.clock_set(1_800_000_000_000_000);
+    let forced = || said(&server, "RL.TOP FORCED");
+    assert_eq!(forced(), [""; 0]);
+    server.ok("CB.FORCE calm CLOSED REASON migration");
+    server.ok("CB.FORCE a OPEN FOR 1h");
+    server.ok("CB.FORCE b CLOSED FOR 1m REASON test");
+    server.line("CB.REPORT tripped FAIL BREAKER 1");
+    let forever = "calm forced-closed migration -1";
+    assert_eq!(forced(), [forever, "a forced-open  1800003600000", "b forced-closed test 1800000060000"]);
+    assert_eq!(said(&server, "rl.top forced 1"), [forever]);
+    // One that is forced closed admits calls: it is not open.
+    let names = |rows: Vec<(String, String, i64, i64)>| rows.into_iter().map(|row| row.0).collect::<Vec<_>>();
+    assert_eq!(names(open(&server.line("RL.TOP OPEN"))), ["a", "tripped"]);
+    // What RL.CLEAR keeps is in one of the three lists.
+    server.ok("RL.PIN pinned 1/s");
+    server.ok("RL.BLOCK blocked FOREVER");
+    server.line("RL.ACQUIRE plain 1/h");
+    while server.line("RL.CLEAR 0 COUNT 1000")[0].text() != "0" {}
+    let of = |list: &str| said(&server, &format!("RL.TOP {list} 1000")).len();
+    assert_eq!(server.line("DBSIZE"), Reply::Int((of("PINNED") + of("BLOCKED") + of("FORCED")) as i64));
+    server.clock_advance(60_000_000);
+    assert_eq!(forced(), [forever, "a forced-open  1800003600000"]);
+    server.ok("CB.FORCE calm AUTO");
+    assert_eq!(forced(), ["a forced-open  1800003600000"]);
+}
+
 /// Also after the key was granted and listed while its pin and block were over.
 #[test]
 fn what_a_clock_step_back_makes_hold_again_is_listed() {

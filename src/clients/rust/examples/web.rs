@@ -52,28 +52,28 @@ fn router(server: &Server) -> Router {
 }
 
 /// A limit by key. While Redis is away nobody logs in.
-async fn login(State(app): State<Arc<App>>, Path(user): Path<String>) -> Result<String, Refusal> {
+async fn login(State(app): State<Arc<App>>, Path(user): Path<String>) -> Result<String, Problem> {
     let decision = app.logins.acquire(&format!("login:{user}"), "5/m").await?;
     granted(decision, StatusCode::TOO_MANY_REQUESTS)?;
     Ok(format!("hello {user}\n"))
 }
 
 /// Waiting: two at a time pass each second, the others stand in line.
-async fn report(State(app): State<Arc<App>>) -> Result<&'static str, Refusal> {
+async fn report(State(app): State<Arc<App>>) -> Result<&'static str, Problem> {
     let decision = app.limiter.acquire("report", "2/s").wait(Duration::from_secs(5)).await?;
     granted(decision, StatusCode::SERVICE_UNAVAILABLE)?;
     Ok("ready\n")
 }
 
 /// A breaker round a call, with the call's own timeout inside.
-async fn pay(State(app): State<Arc<App>>, Path(cents): Path<u32>) -> Result<String, Refusal> {
+async fn pay(State(app): State<Arc<App>>, Path(cents): Path<u32>) -> Result<String, Problem> {
     let call = async { timeout(Duration::from_secs(2), charge(cents)).await.unwrap_or(Err("too slow\n")) };
     Ok(format!("paid {}\n", app.payments.call(call).await?))
 }
 
 /// The tokens of a language model: an estimate is reserved, what was streamed is
 /// charged, also when the caller hangs up half way.
-async fn ask(State(app): State<Arc<App>>, Path(length): Path<u32>) -> Result<Body, Refusal> {
+async fn ask(State(app): State<Arc<App>>, Path(length): Path<u32>) -> Result<Body, Problem> {
     let limits = [("llm", "100000/m,concurrent:5")];
     let reservation = app.words.reserve(&limits).estimate(1500).ttl(Duration::from_secs(3)).await?;
     let words = stream::unfold((reservation, length), async |(mut reservation, left): (Reservation, u32)| {
@@ -89,18 +89,18 @@ async fn ask(State(app): State<Arc<App>>, Path(length): Path<u32>) -> Result<Bod
 }
 
 /// What is said where something is denied or fails.
-enum Refusal {
+enum Problem {
     Later(StatusCode, Decision),
     CircuitOpen(Option<u64>),
     NoAnswer(&'static str),
     Server(Error),
 }
 
-fn granted(decision: Decision, otherwise: StatusCode) -> Result<(), Refusal> {
-    if decision.is_granted() { Ok(()) } else { Err(Refusal::Later(otherwise, decision)) }
+fn granted(decision: Decision, otherwise: StatusCode) -> Result<(), Problem> {
+    if decision.is_granted() { Ok(()) } else { Err(Problem::Later(otherwise, decision)) }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let retry = |seconds: u64| [(RETRY_AFTER, seconds.to_string())];
         match self {
@@ -122,13 +122,13 @@ impl IntoResponse for Refusal {
     }
 }
 
-impl From<Error> for Refusal {
+impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         Self::Server(error)
     }
 }
 
-impl From<CallError<&'static str>> for Refusal {
+impl From<CallError<&'static str>> for Problem {
     fn from(error: CallError<&'static str>) -> Self {
         match error {
             CallError::Open { .. } => Self::CircuitOpen(error.retry_after_s()),
@@ -138,7 +138,7 @@ impl From<CallError<&'static str>> for Refusal {
     }
 }
 
-impl From<ReserveError> for Refusal {
+impl From<ReserveError> for Problem {
     fn from(error: ReserveError) -> Self {
         match error {
             ReserveError::Denied(decision) => Self::Later(StatusCode::TOO_MANY_REQUESTS, decision),

@@ -1,16 +1,17 @@
 //! A request for units.
 
 use std::pin::Pin;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use redis::Cmd;
 
 use crate::decision::Decision;
 use crate::error::Error;
 use crate::limiter::{Headers, Limiter, quota};
+use crate::manner::{Manner, manner_methods};
 use crate::telemetry::{self, DecisionOutcome};
 
-/// A request for units, made by [`Limiter::acquire`] and asked when it is awaited.
+/// A request for units. [`Limiter::acquire`] makes it, and it is sent when it is awaited.
 #[must_use = "it asks nothing until it is awaited"]
 #[derive(Clone, Copy)]
 pub struct Acquire<'a> {
@@ -18,58 +19,46 @@ pub struct Acquire<'a> {
     key: &'a str,
     limits: &'a str,
     cost: u64,
-    wait: Option<Duration>,
-    is_critical: bool,
+    manner: Manner,
     is_partial: bool,
     is_tracked: bool,
 }
 
 impl<'a> Acquire<'a> {
     pub(crate) fn new(limiter: &'a Limiter, key: &'a str, limits: &'a str) -> Self {
-        let (is_critical, is_partial, is_tracked) = (false, false, false);
-        Self { limiter, key, limits, cost: 1, wait: None, is_critical, is_partial, is_tracked }
+        let manner = Manner::default();
+        Self { limiter, key, limits, cost: 1, manner, is_partial: false, is_tracked: false }
     }
 
-    /// So many units.
+    /// Sets the number of units that the request takes (1).
     pub fn cost(mut self, cost: u64) -> Self {
         self.cost = cost;
         self
     }
 
-    /// Stands in line for so long, first come first served over all processes. Who drops
-    /// the future leaves the line.
-    pub fn wait(mut self, wait: Duration) -> Self {
-        self.wait = Some(wait);
-        self
-    }
+    manner_methods!();
 
-    /// May use the part that `keep=` keeps for such requests.
-    pub fn critical(mut self) -> Self {
-        self.is_critical = true;
-        self
-    }
-
-    /// Takes what there is, where that is less than the cost.
+    /// Lets the request take what is left, if that is less than its cost.
     pub fn partial(mut self) -> Self {
         self.is_partial = true;
         self
     }
 
-    /// Counts the key for RL.STATS.
+    /// Makes the server keep statistics of the key (RL.STATS).
     pub fn track(mut self) -> Self {
         self.is_tracked = true;
         self
     }
 
-    /// Takes the units, and tells the headers for the HTTP response: `RateLimit`,
-    /// `RateLimit-Policy`, `X-RateLimit-*` and, where it was denied, Retry-After. One round
-    /// trip, unless it waits or on a cluster; always asked.
+    /// Takes the units, and returns the headers for the HTTP response as well: `RateLimit`,
+    /// `RateLimit-Policy`, `X-RateLimit-*` and, if the request is denied, `Retry-After`. Redis is
+    /// always asked, in one round trip; a request that waits and a cluster need two.
     ///
     /// # Errors
-    /// Where Redis refuses it; while Redis is away the fallback decides.
+    /// Fails if Redis refuses the command. While Redis is away the fallback decides.
     pub async fn with_headers(self) -> Result<(Decision, Headers), Error> {
         // In a transaction a command does not follow its key to another node.
-        let (decision, mut headers) = if self.wait.is_some() || self.limiter.server.is_cluster() {
+        let (decision, mut headers) = if self.manner.wait.is_some() || self.limiter.server.is_cluster() {
             (self.decided(true).await?, self.limiter.headers(self.key, self.limits).await?)
         } else {
             self.decided_with_headers().await?
@@ -86,7 +75,8 @@ impl<'a> Acquire<'a> {
         let Self { limiter, key, limits, .. } = self;
         // What may be granted in part is denied as one unit is.
         let cost = if self.is_partial { 1 } else { self.cost };
-        let asks_always = asks_always || self.is_critical || self.is_tracked || self.wait.is_some();
+        let asks_always =
+            asks_always || self.manner.is_critical || self.is_tracked || self.manner.wait.is_some();
         let memory = limiter.denials.as_ref().filter(|_| !asks_always);
         let asked = Instant::now();
         if let Some(known) = memory.and_then(|memory| memory.recall(key, limits, cost, asked)) {
@@ -94,7 +84,7 @@ impl<'a> Acquire<'a> {
             telemetry::decided(DecisionOutcome::Remembered);
             return Ok(known);
         }
-        let answer = match self.wait {
+        let answer = match self.manner.wait {
             Some(wait) => limiter.server.wait(wait, self.command()).await,
             None => limiter.server.ask(&self.command()).await,
         };
@@ -111,7 +101,7 @@ impl<'a> Acquire<'a> {
         }
     }
 
-    /// What the fallback says.
+    /// The decision of the fallback.
     fn alone(self) -> Decision {
         let Self { limiter, key, cost, .. } = self;
         if self.is_partial { limiter.alone_in_part(key, cost) } else { limiter.alone(key, cost) }
@@ -140,7 +130,7 @@ impl<'a> Acquire<'a> {
         let mut command = redis::cmd("RL.ACQUIRE");
         command.arg(self.key).arg(self.limits).arg("COST").arg(self.cost);
         for (is_set, word) in
-            [(self.is_partial, "PARTIAL"), (self.is_critical, "CRITICAL"), (self.is_tracked, "TRACK")]
+            [(self.is_partial, "PARTIAL"), (self.manner.is_critical, "CRITICAL"), (self.is_tracked, "TRACK")]
         {
             if is_set {
                 command.arg(word);

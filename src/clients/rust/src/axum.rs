@@ -1,4 +1,4 @@
-//! Who asks, as axum tells it: for [`RateLimitLayer`](crate::tower::RateLimitLayer).
+//! The caller of a request, as axum tells it, for [`RateLimitLayer`](crate::tower::RateLimitLayer).
 //!
 //! ```no_run
 //! use axum::{Router, routing::get};
@@ -20,18 +20,18 @@ use axum::extract::{ConnectInfo, Request};
 
 use crate::tower::network;
 
-/// That addresses are unknown.
+/// The warning that addresses are unknown.
 static IS_TOLD: Once = Once::new();
 
-/// The caller's address, of IPv6 its /64, where the application is served with
-/// `into_make_service_with_connect_info::<SocketAddr>()`. Behind a proxy that is the
-/// proxy's: take what it says there, and from nobody else. Where the application is served
-/// in another way, all callers are one, `unknown`; that is logged once.
+/// Returns the caller's address; of an IPv6 address its network of 64 bits. The application must be
+/// served with `into_make_service_with_connect_info::<SocketAddr>()`. If it is served in another way,
+/// all callers are one, `unknown`, and a line is logged once. Behind a proxy the address is that of the
+/// proxy: name the caller there by what the proxy says, and trust nobody else.
 pub fn by_address(request: &Request) -> String {
     by_network::<64>(request)
 }
 
-/// The same, of IPv6 the network of so many bits.
+/// Returns the same as [`by_address`], but of an IPv6 address the network of `BITS` bits.
 pub fn by_network<const BITS: u32>(request: &Request) -> String {
     if let Some(ConnectInfo(address)) = request.extensions().get::<ConnectInfo<SocketAddr>>() {
         return network(address.ip(), BITS);

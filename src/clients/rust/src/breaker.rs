@@ -12,23 +12,24 @@ use crate::error::Error;
 use crate::server::Server;
 use crate::telemetry::{self, CallOutcome};
 
-/// Why a call gave nothing.
+/// The reason why a call gave no value.
 #[derive(Debug)]
 pub enum CallError<E> {
-    /// The circuit is open: the call was not made.
+    /// The circuit is open, so the call was not made.
     Open {
-        /// Milliseconds until it may be made; -1: it was forced open with no end.
+        /// Milliseconds until a call may be made; -1 if an operator forced the circuit open without
+        /// an end.
         retry_after_ms: i64,
     },
     /// The call itself failed.
     Failed(E),
-    /// Redis refuses the breaker: the call was not made.
+    /// Redis refuses the breaker, so the call was not made.
     Undecided(Error),
 }
 
 impl<E> CallError<E> {
-    /// For the header Retry-After of an open circuit: whole seconds; none where it has
-    /// no end.
+    /// The value of the header `Retry-After` for an open circuit, in whole seconds. `None` if the
+    /// circuit has no end.
     pub fn retry_after_s(&self) -> Option<u64> {
         match self {
             Self::Open { retry_after_ms } => seconds(*retry_after_ms),
@@ -62,7 +63,7 @@ impl<E: std::error::Error + 'static> std::error::Error for CallError<E> {
     }
 }
 
-/// What a call says of the callee.
+/// What the result of a call says of the callee.
 #[derive(Clone, Copy)]
 pub(crate) enum Outcome {
     Ok,
@@ -71,12 +72,12 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// Of a call that is dropped without a word.
+    /// The outcome of a call that is dropped before it is reported.
     pub(crate) fn of_dropped() -> Self {
         if std::thread::panicking() { Self::Fail } else { Self::Ignore }
     }
 
-    /// As CB.REPORT and RL.RECORD have it.
+    /// The word that CB.REPORT and RL.RECORD take.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Ok => "OK",
@@ -86,14 +87,14 @@ impl Outcome {
     }
 }
 
-/// Of CB.ACQUIRE: allowed, state, token and `retry_after_ms`.
-type Answer = (bool, String, Option<String>, i64);
+/// The reply of CB.ACQUIRE: allowed, state, token and `retry_after_ms`.
+type BreakerReply = (bool, String, Option<String>, i64);
 
-/// A circuit breaker by its key, and its rule as in `50%/60s:open=30s`. A clone is the
-/// same breaker.
+/// A circuit breaker with a key and a rule, such as `50%/60s:open=30s`. A clone is the same
+/// breaker.
 ///
-/// While Redis is away calls go through: a breaker protects the callee, and without it
-/// things are as they were before there was one.
+/// While Redis is away all calls are made: a breaker protects the callee, and without it things are
+/// as they were before there was one.
 #[derive(Clone)]
 pub struct Breaker {
     server: Server,
@@ -102,7 +103,7 @@ pub struct Breaker {
 }
 
 impl Breaker {
-    /// Of this key, by this rule.
+    /// Makes a breaker with this key and this rule.
     pub fn new(server: &Server, key: &str, rule: &str) -> Self {
         Self { server: server.clone(), key: key.into(), rule: rule.into() }
     }
@@ -117,11 +118,12 @@ impl Breaker {
         &self.rule
     }
 
-    /// Makes the call, whose own timeout belongs inside. An error or a panic is a failure
-    /// of the callee; a call that is dropped says nothing of it.
+    /// Makes the call if the breaker admits it, and reports its result. The call's own timeout belongs
+    /// inside. An error or a panic counts as a failure of the callee. A call that is dropped says
+    /// nothing of the callee.
     ///
     /// # Errors
-    /// The call's own, or why it was not made.
+    /// Fails with the call's own error, or with the reason why the call was not made.
     pub async fn call<T, E>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, CallError<E>> {
         let admitted = self.admit().await?;
         match call.await {
@@ -136,17 +138,17 @@ impl Breaker {
         }
     }
 
-    /// Asks whether a call may be made, for what is no single future.
+    /// Asks whether a call may be made. This is for work that is no single future.
     ///
     /// # Errors
-    /// Why it may not.
+    /// Fails with the reason why the call may not be made.
     pub async fn admit<E>(&self) -> Result<Admitted, CallError<E>> {
         let mut asked = redis::cmd("CB.ACQUIRE");
         asked.arg(&*self.key).arg(&*self.rule);
         // Admitted and gone before it knew, a call hands its token back: a trial that
         // nobody reports closes the door for its whole lease.
         let key = Arc::clone(&self.key);
-        let undo = move |(_, _, token, _): &Answer| {
+        let undo = move |(_, _, token, _): &BreakerReply| {
             let report = |token| {
                 let mut report = redis::cmd("CB.REPORT");
                 report.arg(&*key).arg("IGNORE").arg("TOKEN").arg(token);
@@ -154,7 +156,7 @@ impl Breaker {
             };
             token.iter().map(report).collect()
         };
-        let token = match self.server.take::<Answer>(asked, undo).await {
+        let token = match self.server.take::<BreakerReply>(asked, undo).await {
             Ok((true, _, token, _)) => token,
             Ok((false, _, _, retry_after_ms)) => {
                 telemetry::called(CallOutcome::Open);
@@ -168,12 +170,12 @@ impl Breaker {
     }
 }
 
-/// A call that may be made, and is reported once, however it ends. Dropped without a
-/// word it says nothing of the callee, but in a panic, which is a failure.
+/// A call that may be made. It is reported once, however it ends. If it is dropped before, the report
+/// says nothing of the callee, except after a panic, which counts as a failure.
 #[must_use = "dropped, it says that nothing came of the call"]
 pub struct Admitted {
     breaker: Breaker,
-    /// None while Redis is away.
+    /// The token of the breaker; `None` while Redis is away.
     token: Option<String>,
     since: Instant,
     runtime: Handle,
@@ -181,12 +183,12 @@ pub struct Admitted {
 }
 
 impl Admitted {
-    /// The callee did its work.
+    /// Reports that the callee did its work.
     pub async fn succeeded(self) {
         self.reported(Outcome::Ok).await;
     }
 
-    /// The callee failed.
+    /// Reports that the callee failed.
     pub async fn failed(self) {
         self.reported(Outcome::Fail).await;
     }

@@ -14,31 +14,32 @@ use crate::memory::Memory;
 use crate::reservation::{Reservation, ReserveError};
 use crate::server::Server;
 
-/// The longest that a server lets wait, unless told (setting `wait-max`).
+/// The longest wait that a server allows by default (setting `wait-max`).
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// What is kept for longer is kept for ever: no server can reckon with more.
+/// A value that is to be kept for longer is kept for ever, because no server accepts a longer time.
 const FOR_EVER: Duration = Duration::from_secs(1000 * 365 * 24 * 60 * 60);
 
-/// Between two tries of who cannot stand in line.
+/// The pause between two tries of a process that cannot stand in line.
 const BEAT: Duration = Duration::from_millis(50);
 
-/// Values that all processes share, as JSON, in keys `namespace:key`: those of the packages
-/// for Python and Node, too. A clone is the same cache.
+/// Values that all processes share, as JSON, in keys `namespace:key`. The packages for Python and
+/// Node use the same keys. A clone is the same cache.
 ///
-/// While Redis is away each process keeps its own, at most 1,000: what is set then is got
-/// then, and forgotten when Redis is back.
+/// While Redis is away each process keeps its own values, at most 1,000. A value that is set then is
+/// found then, and forgotten when Redis is back.
 ///
-/// [`Cache::once`] lets one process make a value while the others wait for it, for at most
-/// 30 s. Of one that dies the others take over after 10 s.
+/// [`Cache::once`] lets one process make a value while the others wait for it, for at most 30 s. If
+/// that process dies, the others take over after 10 s.
 #[derive(Clone)]
 pub struct Cache {
-    inner: Arc<Inner>,
+    state: Arc<CacheState>,
     patience: Duration,
     hold: Duration,
 }
 
-struct Inner {
+/// What the clones of a [`Cache`] share.
+struct CacheState {
     server: Server,
     namespace: String,
     memory: Mutex<Memory>,
@@ -46,35 +47,37 @@ struct Inner {
 }
 
 impl Cache {
-    /// In this namespace.
+    /// Makes a cache with this namespace.
     pub fn new(server: &Server, namespace: &str) -> Self {
-        let inner = Inner {
+        let state = CacheState {
             server: server.clone(),
             namespace: namespace.to_owned(),
             memory: Mutex::new(Memory::new(1000)),
             places: Limiter::new(server, FailOpen).without_memory(),
         };
-        Self { inner: Arc::new(inner), patience: Duration::from_secs(30), hold: Duration::from_secs(10) }
+        Self { state: Arc::new(state), patience: Duration::from_secs(30), hold: Duration::from_secs(10) }
     }
 
-    /// How long a process waits for what another one makes; then it makes it too.
+    /// Sets how long a process waits for a value that another one makes (30 s). After that it makes
+    /// the value itself, too.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// Of a process that dies while it makes a value, the others take over after this time.
+    /// Sets the time after which the others take over from a process that dies while it makes a
+    /// value (10 s).
     #[must_use]
     pub fn hold(mut self, hold: Duration) -> Self {
         self.hold = hold;
         self
     }
 
-    /// The value, if there is one.
+    /// Returns the value of a key; `None` if there is none.
     ///
     /// # Errors
-    /// Where Redis refuses it, and where what is kept is no such value.
+    /// Fails if Redis refuses the command, and if the kept text is no value of this type.
     pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
         let answer = self.asked::<Option<Vec<u8>>>(redis::cmd("GET").arg(self.name(key))).await?.flatten();
         // What is kept here while Redis cannot write is newer than what it has.
@@ -84,11 +87,10 @@ impl Cache {
             .transpose()
     }
 
-    /// Keeps the value, for so long where that is said; what is more than a thousand years is
-    /// for ever.
+    /// Keeps a value, for the time `ttl` if that is given. More than a thousand years are for ever.
     ///
     /// # Errors
-    /// Where Redis refuses it, and where JSON has no such value.
+    /// Fails if Redis refuses the command, and if JSON cannot hold the value.
     pub async fn set<T: Serialize>(&self, key: &str, value: &T, ttl: Option<Duration>) -> Result<(), Error> {
         let text = serde_json::to_string(value).map_err(|error| Error::NotJson(error.to_string()))?;
         let mut command = redis::cmd("SET");
@@ -102,19 +104,20 @@ impl Cache {
         Ok(())
     }
 
-    /// Whether there is a value.
+    /// Returns whether the key has a value.
     ///
     /// # Errors
-    /// Where Redis refuses it.
+    /// Fails if Redis refuses the command.
     pub async fn exists(&self, key: &str) -> Result<bool, Error> {
         let exists = self.asked(redis::cmd("EXISTS").arg(self.name(key))).await?;
         Ok(exists == Some(true) || self.memory().get(key, Instant::now()).is_some())
     }
 
-    /// Until the value ends: [`Duration::MAX`] where it does not, none where there is none.
+    /// Returns the time until the value ends: [`Duration::MAX`] if it does not end, `None` if there is
+    /// no value.
     ///
     /// # Errors
-    /// Where Redis refuses it.
+    /// Fails if Redis refuses the command.
     pub async fn ttl(&self, key: &str) -> Result<Option<Duration>, Error> {
         let left = match self.asked::<i64>(redis::cmd("PTTL").arg(self.name(key))).await? {
             Some(-1) => Some(Duration::MAX),
@@ -123,32 +126,33 @@ impl Cache {
         Ok(self.memory().ttl(key, Instant::now()).or(left))
     }
 
-    /// Forgets a value; says whether there was one.
+    /// Deletes a value, and returns whether there was one.
     ///
     /// # Errors
-    /// Where Redis refuses it.
+    /// Fails if Redis refuses the command.
     pub async fn delete(&self, key: &str) -> Result<bool, Error> {
         let alone = self.memory().delete(key, Instant::now());
         Ok(self.asked(redis::cmd("UNLINK").arg(self.name(key))).await? == Some(true) || alone)
     }
 
-    /// Forgets the values whose keys match, as KEYS of Redis does; says how many. It walks
-    /// over all keys of the server, a thousand at a time.
+    /// Deletes the values whose keys match `pattern`, which is written as for the command KEYS, and
+    /// returns their number. It walks over all keys of the server, a thousand at a time.
     ///
     /// # Errors
-    /// Where Redis refuses it; on a cluster always.
+    /// Fails if Redis refuses a command, and always on a cluster.
     pub async fn clear(&self, pattern: &str) -> Result<u64, Error> {
         let alone = self.memory().clear(pattern, Instant::now());
         Ok(self.cleared(pattern).await?.filter(|cleared| *cleared > 0).unwrap_or(alone))
     }
 
-    /// The value; where there is none, that which `make` gives, in one process while the
-    /// others wait for it. It is kept for so long where that is said. A kept text that is no
-    /// such value counts as none, and is overwritten. What was made is the answer, also where
-    /// it cannot be kept: because Redis refuses it, or JSON has no such value. That is logged.
+    /// Returns the value of a key. If there is none, one process makes it by `make` while the others
+    /// wait for it, and it is kept for the time `ttl` if that is given. A kept text that is no value
+    /// of this type is overwritten. A value that was made is returned even if it cannot be kept,
+    /// because Redis refuses the command or JSON cannot hold the value. Then a line is logged.
     ///
     /// # Errors
-    /// Those of `make`; and, before it is made, where Redis refuses to look.
+    /// Fails with the error of `make`. Fails before `make` runs if Redis refuses to look the value
+    /// up.
     pub async fn once<T, E>(
         &self,
         key: &str,
@@ -168,7 +172,7 @@ impl Cache {
         Ok(value)
     }
 
-    /// Keeps, where it can, what was made in this place.
+    /// Keeps a value that was made in this place, if that is possible.
     pub(crate) async fn made<T: Serialize>(
         &self,
         key: &str,
@@ -184,9 +188,10 @@ impl Cache {
         }
     }
 
-    /// The value, or the place of who is to make it; none where patience is at its end.
+    /// The value, or the place of the caller, who must then make it. There is no place if patience is
+    /// at its end.
     pub(crate) async fn wait_for<T: DeserializeOwned>(&self, key: &str) -> Result<Missing<T>, Error> {
-        let place = format!("{}!{key}", self.inner.namespace);
+        let place = format!("{}!{key}", self.state.namespace);
         let limits = [(place.as_str(), "concurrent:1")];
         let began = Instant::now();
         let mut may_stand_in_line = true;
@@ -198,7 +203,7 @@ impl Cache {
             if left < BEAT {
                 return Ok(Missing::Mine(None)); // rather twice than never
             }
-            let reserve = self.inner.places.reserve(&limits).ttl(self.hold);
+            let reserve = self.state.places.reserve(&limits).ttl(self.hold);
             let reserved =
                 if may_stand_in_line { reserve.wait(left.min(LONGEST)).await } else { reserve.await };
             match reserved {
@@ -220,7 +225,7 @@ impl Cache {
         }
     }
 
-    /// The value, if there is one that can be read.
+    /// The value, if it can be read.
     async fn found<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
         match self.get(key).await {
             Err(Error::NotJson(reason)) => {
@@ -232,13 +237,13 @@ impl Cache {
     }
 
     async fn cleared(&self, pattern: &str) -> Result<Option<u64>, Error> {
-        if self.inner.server.is_cluster() {
+        if self.state.server.is_cluster() {
             let why = "a cache on a cluster cannot be cleared, for its keys are on all nodes";
             return Err(Error::Refused((redis::ErrorKind::Client, why).into()));
         }
         // Of a namespace no character stands for others. Places are of another type.
         let mut wanted = String::new();
-        for letter in self.inner.namespace.chars() {
+        for letter in self.state.namespace.chars() {
             if "\\*?[]^".contains(letter) {
                 wanted.push('\\');
             }
@@ -266,29 +271,29 @@ impl Cache {
         }
     }
 
-    /// None while Redis is away.
+    /// The answer to a command; `None` while Redis is away.
     async fn asked<T: FromRedisValue>(&self, command: &Cmd) -> Result<Option<T>, Error> {
-        match self.inner.server.ask(command).await {
+        match self.state.server.ask(command).await {
             Err(Error::Away) => Ok(None),
             answer => answer.map(Some),
         }
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        let mut memory = self.inner.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        memory.lasts(self.inner.server.outage());
+        let mut memory = self.state.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.lasts(self.state.server.outage());
         memory
     }
 
     fn name(&self, key: &str) -> String {
-        format!("{}:{key}", self.inner.namespace)
+        format!("{}:{key}", self.state.namespace)
     }
 }
 
-/// Who looked for a value.
+/// What a look for a value found.
 pub(crate) enum Missing<T> {
-    /// It is there.
+    /// The value is there.
     Found(T),
-    /// It is not, and who looked is to make it.
+    /// There is no value, and the caller must make it.
     Mine(Option<Reservation>),
 }

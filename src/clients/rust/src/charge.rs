@@ -1,4 +1,4 @@
-//! What was used already, charged afterwards.
+//! Charges for units that were used already.
 
 use std::pin::Pin;
 
@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::limiter::Limiter;
 use crate::telemetry::{self, DecisionOutcome};
 
-/// A charge, made by [`Limiter::charge`] and told when it is awaited.
+/// A charge. [`Limiter::charge`] makes it, and it is sent when it is awaited.
 #[must_use = "it charges nothing until it is awaited"]
 #[derive(Clone, Copy)]
 pub struct Charge<'a> {
@@ -23,7 +23,7 @@ impl<'a> Charge<'a> {
         Self { limiter, key, limits, units, is_tracked: false }
     }
 
-    /// Counts the key for RL.STATS.
+    /// Makes the server keep statistics of the key (RL.STATS).
     pub fn track(mut self) -> Self {
         self.is_tracked = true;
         self

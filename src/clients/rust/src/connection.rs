@@ -1,4 +1,4 @@
-//! A connection to Redis that all share.
+//! Connections to Redis.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::time::timeout;
 #[cfg(feature = "cluster")]
 pub(crate) mod cluster;
 
-/// What is connected to.
+/// The server or the cluster that is connected to.
 pub(crate) enum Client {
     One(redis::Client),
     #[cfg(feature = "cluster")]
@@ -19,7 +19,7 @@ pub(crate) enum Client {
 }
 
 impl Client {
-    /// Opens a connection within `patience`, on which an answer may take as long as it is told.
+    /// Opens a connection within `patience`. An answer on it may take up to `longest_answer`.
     pub(crate) async fn connect(
         &self,
         patience: Duration,
@@ -66,9 +66,9 @@ impl Shared {
         Self { current: Mutex::default(), patience, longest_answer }
     }
 
-    /// Asks. A second time where the connection was lost, at once, for it may have been
-    /// idle for so long that the server has closed it; not after a timeout. Should both
-    /// arrive, the limit has counted too much, never too little.
+    /// Asks. If the connection was lost, it asks a second time at once, because the connection may have
+    /// been idle for so long that the server closed it. It does not do so after a timeout. If both
+    /// arrive, the limit has counted too much, and never too little.
     pub(crate) async fn ask(&self, client: &Client, question: &impl Question) -> RedisResult<Value> {
         match self.ask_once(client, question).await {
             Err(error) if error.is_connection_dropped() => self.ask_once(client, question).await,
@@ -85,7 +85,7 @@ impl Shared {
         answer
     }
 
-    /// The connection; a new one where there is none, within `patience`.
+    /// The connection. If there is none, a new one is opened within `patience`.
     pub(crate) async fn connection(&self, client: &Client) -> RedisResult<Arc<Connection>> {
         let connection = async {
             let mut current = self.current.lock().await;
@@ -100,17 +100,17 @@ impl Shared {
         timeout(longest, connection).await.unwrap_or_else(|_| Err(late()))
     }
 
-    /// The next is asked on a new connection, unless it was made anew meanwhile.
+    /// Makes the next question open a new connection, unless there is one already.
     pub(crate) async fn leave(&self, connection: &Arc<Connection>) {
         self.current.lock().await.take_if(|current| Arc::ptr_eq(current, connection));
     }
 }
 
-/// What can be asked over a connection.
+/// A command or a pipeline that can be asked over a connection.
 pub(crate) trait Question: Send + Sync + 'static {
     fn put(&self, connection: Connection) -> impl Future<Output = RedisResult<Value>> + Send;
 
-    /// Whether it takes something, which a server refuses that cannot write. Other questions
+    /// Whether the question takes something. A server that cannot write refuses that. Other questions
     /// look, or give back.
     fn takes(&self) -> bool;
 }

@@ -1,47 +1,47 @@
-//! What a limit answers.
+//! The answer of a limit.
 
 use redis::{FromRedisValue, ParsingError, Value};
 
-/// Who decided.
+/// Which part decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Redis.
+    /// Redis decided.
     Redis,
-    /// A denial by Redis that was remembered: see [`Limiter`](crate::Limiter).
+    /// The request was denied from memory, by a denial of Redis that still holds: see [`Limiter`](crate::Limiter).
     Memory,
-    /// A block of units that Redis has granted to this process: see [`Lease`](crate::Lease).
+    /// The units came out of a block that Redis had granted to this process: see [`Lease`](crate::Lease).
     Lease,
-    /// The fallback, because Redis is away.
+    /// The fallback decided, because Redis is away.
     Fallback,
 }
 
-/// The six integers of RL.ACQUIRE, and who decided.
+/// The six integers that RL.ACQUIRE replies, and which part decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// Units that were granted; 0 where it was denied.
+    /// The number of units granted; 0 if the request was denied.
     pub granted: u64,
-    /// The units of the limit that decided; -1 where nothing limits.
+    /// The capacity of the limit that decided; -1 if nothing limits.
     pub limit: i64,
-    /// The units that are left of it.
+    /// The number of units left on that limit; -1 if nothing limits.
     pub remaining: i64,
-    /// Milliseconds until the same request may be granted; -1: never.
+    /// Milliseconds until the same request may be granted; -1 if it never will be.
     pub retry_after_ms: i64,
-    /// Milliseconds until all units are free again.
+    /// Milliseconds until all units are free again; -1 for a credit.
     pub reset_after_ms: i64,
-    /// Which of the limits decided, from 0; below 0 where it was none of them.
+    /// The position of the limit that decided, from 0; below 0 if no limit did.
     pub index: i64,
-    /// Who decided.
+    /// Which part decided.
     pub source: Source,
 }
 
 impl Decision {
-    /// Whether units were granted.
+    /// Returns whether units were granted.
     pub fn is_granted(&self) -> bool {
         self.granted > 0
     }
 
-    /// For the header Retry-After: whole seconds, at least one; none where it was
-    /// granted, or never will be.
+    /// Returns the value of the header `Retry-After` in whole seconds, at least 1. `None` if the
+    /// request was granted or never will be.
     pub fn retry_after_s(&self) -> Option<u64> {
         if self.is_granted() { None } else { seconds(self.retry_after_ms) }
     }
@@ -51,7 +51,7 @@ impl Decision {
         Self { granted, limit, remaining, retry_after_ms, reset_after_ms: 0, index: 0, source }
     }
 
-    /// The one that denies for longest.
+    /// The decision that denies for longest.
     pub(crate) fn longest(decisions: impl IntoIterator<Item = Self>) -> Option<Self> {
         // Never is longest.
         decisions
@@ -60,7 +60,7 @@ impl Decision {
     }
 }
 
-/// Whole seconds, at least one; none where the milliseconds are -1: never.
+/// Whole seconds, at least 1; `None` if the milliseconds are -1, which means never.
 pub(crate) fn seconds(ms: i64) -> Option<u64> {
     Some(u64::try_from(ms).ok()?.div_ceil(1000).max(1))
 }

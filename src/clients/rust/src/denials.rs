@@ -1,4 +1,4 @@
-//! What a limiter need not ask, because it knows.
+//! The denials that a limiter remembers, so that it need not ask.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::decision::{Decision, Source};
 
-/// Denials are remembered until their retry time, at most 1 s: the same key and limits
-/// at an equal or higher cost are denied again without asking.
+/// Denials, each remembered until its retry time, at most 1 s. Meanwhile a request of the same key and
+/// limits at an equal or higher cost is denied without asking.
 #[derive(Default)]
 pub(crate) struct Denials {
     known: Mutex<HashMap<String, Vec<Denial>>>,
@@ -24,10 +24,10 @@ struct Denial {
 impl Denials {
     const LONGEST: Duration = Duration::from_secs(1);
     const MOST_KEYS: usize = 10_000;
-    /// Of one key: what is more is not remembered.
+    /// The most denials of one key that are remembered.
     const MOST_LIMITS: usize = 16;
 
-    /// The denial that still holds, with the time that is left of it.
+    /// The denial that still holds, with the time that is left of it; `None` if none does.
     pub(crate) fn recall(&self, key: &str, limits: &str, cost: u64, now: Instant) -> Option<Decision> {
         let known = self.known();
         let denial = known
@@ -48,8 +48,8 @@ impl Denials {
         })
     }
 
-    /// Remembers what was asked for at `asked`: earlier than it was decided, so that
-    /// nothing is remembered for too long.
+    /// Remembers the decision on a request that was sent at `asked`. That is earlier than it was
+    /// decided, so that nothing is remembered for too long.
     pub(crate) fn learn(&self, key: &str, limits: &str, cost: u64, decision: Decision, asked: Instant) {
         let lasts = match u64::try_from(decision.retry_after_ms) {
             Ok(ms) => Duration::from_millis(ms).min(Self::LONGEST),
@@ -76,7 +76,7 @@ impl Denials {
         }
     }
 
-    /// After units of the key were given back.
+    /// Forgets the denials of a key, after units of it were given back.
     pub(crate) fn forget(&self, key: &str) {
         self.known().remove(key);
     }

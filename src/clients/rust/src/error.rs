@@ -1,27 +1,27 @@
-//! Why nothing was decided.
+//! Errors.
 
 use std::fmt;
 
 use redis::RedisError;
 
-/// Why nothing was decided.
+/// The reason why nothing was decided.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// Redis does not answer, or answers that it cannot write. Where a fallback can decide
-    /// instead, it does, and the caller does not see this error.
+    /// Redis does not answer, or answers that it cannot write. If a fallback can decide instead, it
+    /// does, and the caller does not see this error.
     Away,
-    /// Redis refuses the credentials, or has no Floodgate: a person has to put that right.
-    /// Once Redis has answered for the first time, this is an outage like others. A server that
-    /// is a node of a cluster is always misconfigured: it takes `Server::cluster`.
+    /// Redis refuses the credentials, or has no Floodgate. A person has to put that right. Once Redis
+    /// has answered for the first time, the same is an outage and not this error. A node of a cluster
+    /// is always misconfigured: use `Server::cluster` for it.
     Misconfigured(RedisError),
-    /// A limit counts requests (`per=call`), and a block of a [`Lease`](crate::Lease) would be
+    /// A limit counts requests (`per=call`), and a block of a [`Lease`](crate::Lease) would count as
     /// one request.
     CannotLease,
-    /// JSON cannot hold the value that a cache is to keep, or the kept text is no JSON.
+    /// JSON cannot hold the value that a cache should keep, or the kept text is no JSON.
     NotJson(String),
-    /// Redis refuses the command: malformed limits, a key of another type, missing
-    /// rights.
+    /// Redis refuses the command. The limits may be malformed, the key may be of another type, or the
+    /// user may lack rights.
     Refused(RedisError),
 }
 

@@ -1,4 +1,4 @@
-//! What holds while Redis is away.
+//! What decides while Redis is away.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,16 +6,16 @@ use std::time::Instant;
 
 use crate::decision::Decision;
 
-/// Decides while Redis is away: chosen for each limiter.
+/// Decides while Redis is away. Each limiter has its own.
 pub trait Fallback: Send + Sync + 'static {
-    /// Takes `cost` units, or none.
+    /// Takes `cost` units of a key, or none.
     fn acquire(&self, key: &str, cost: u64) -> Decision;
 
-    /// Gives back units that were taken here.
+    /// Gives units back that this fallback granted.
     fn refund(&self, _key: &str, _units: u64) {}
 }
 
-/// Everything passes: right where an outage costs more than a flood.
+/// Grants everything. It is right where an outage costs more than a flood.
 #[derive(Clone, Copy, Debug)]
 pub struct FailOpen;
 
@@ -25,7 +25,7 @@ impl Fallback for FailOpen {
     }
 }
 
-/// Nothing passes: right where a flood costs more, as with logins.
+/// Denies everything. It is right where a flood costs more than an outage, as with logins.
 #[derive(Clone, Copy, Debug)]
 pub struct FailClosed;
 
@@ -35,8 +35,8 @@ impl Fallback for FailClosed {
     }
 }
 
-/// A token bucket for each key in each process: right in between. N processes let up
-/// to N times that pass in all.
+/// Grants by a token bucket for each key in each process. So N processes together grant up to N times
+/// as much as one.
 #[derive(Debug)]
 pub struct LocalBucket {
     rate: f64,
@@ -53,14 +53,14 @@ struct Level {
 impl LocalBucket {
     const MOST_KEYS: usize = 10_000;
 
-    /// So many units a second, and as many at once, at least one. A rate that is not
-    /// above 0 brings nothing back.
+    /// Makes buckets that refill with `rate` units a second, and hold as many, at least 1. If the rate
+    /// is not above 0, no unit comes back.
     pub fn new(rate: f64) -> Self {
         let rate = if rate > 0.0 { rate } else { 0.0 };
         Self { rate, burst: rate.max(1.0), levels: Mutex::default() }
     }
 
-    /// So many units at once.
+    /// Sets the number of units that a bucket holds.
     #[must_use]
     pub fn burst(mut self, burst: f64) -> Self {
         self.burst = burst.max(0.0);

@@ -1,4 +1,4 @@
-//! A call that costs money.
+//! Calls that cost money.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -16,22 +16,22 @@ use crate::error::Error;
 use crate::limiter::Limiter;
 use crate::telemetry::{self, CallOutcome, DecisionOutcome};
 
-/// Of one call, as RL.RECORD takes it.
+/// The most money that RL.RECORD takes for one call.
 const MOST_MONEY: f64 = 1e12;
 
-/// Guards calls that cost money:
+/// Guards calls that cost money, in these steps:
 ///
-/// 1. With a cache, what it has is the answer, and takes no quota. Of those that miss the
-///    same, one makes the call and the others wait for its answer.
-/// 2. Breaker and limit are asked in one step: an open breaker uses up no quota, and a call
-///    that the limit denies changes nothing of the breaker.
-/// 3. The call is made, and its result reported: to the breaker, and as usage of the key
-///    (RL.STATS, RL.USAGE), with how long it took and what it cost.
-/// 4. The answer is cached. One that JSON cannot hold, or that Redis refuses to keep, is given
-///    all the same, with a line in the log.
+/// 1. If there is a cache and it has the answer, that is returned and no quota is taken. Of several
+///    callers that miss the same answer, one makes the call and the others wait for it.
+/// 2. Breaker and limit are asked in one step. So an open breaker uses up no quota, and a call that
+///    the limit denies changes nothing of the breaker.
+/// 3. The call is made. Its result is reported to the breaker, and recorded as usage of the key
+///    (RL.STATS, RL.USAGE) with its duration and its price.
+/// 4. The answer is cached. An answer that JSON cannot hold, or that Redis refuses to keep, is
+///    returned all the same, and a line is logged.
 ///
-/// On a cluster the key and the breaker's key belong in one slot. While Redis is away the
-/// limiter's fallback decides, and each process caches by itself.
+/// On a cluster the key and the breaker's key belong in one slot. While Redis is away the limiter's
+/// fallback decides, and each process caches by itself.
 ///
 /// ```no_run
 /// # async fn example(
@@ -55,50 +55,52 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// By this limiter, with the limits that the server has for a key, and this breaker.
+    /// Makes a guard with this limiter and this breaker. Without [`Guard::limits`] those limits hold
+    /// that the server has for the key.
     pub fn new(limiter: &Limiter, breaker: &Breaker) -> Self {
         let (limiter, breaker) = (limiter.clone(), breaker.clone());
         Self { limiter, breaker, limits: "*".to_owned(), cache: None, ttl: None }
     }
 
-    /// With these limits.
+    /// Sets the limits of each call.
     #[must_use]
     pub fn limits(mut self, limits: &str) -> Self {
         limits.clone_into(&mut self.limits);
         self
     }
 
-    /// Answers are cached: for ever, unless [`Guard::ttl`] says for how long.
+    /// Sets the cache of answers. They are kept for ever, unless [`Guard::ttl`] sets a time.
     #[must_use]
     pub fn cache(mut self, cache: &Cache) -> Self {
         self.cache = Some(cache.clone());
         self
     }
 
-    /// For how long answers are cached.
+    /// Sets how long answers are cached.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self
     }
 
-    /// A call that takes from the limits of this key, and is its usage.
+    /// Prepares a call that takes from the limits of this key, and counts as its usage.
     pub fn of<'a>(&'a self, key: &'a str) -> PaidCall<'a> {
         PaidCall { guard: self, key, cost: 1, cached_as: None, spend: None }
     }
 }
 
-/// Why a guarded call gave nothing.
+/// The reason why a guarded call gave no value.
 #[derive(Debug)]
 pub enum GuardError<E> {
-    /// The limits deny it: the call was not made.
+    /// The limits deny the call, so it was not made.
     Denied(Decision),
-    /// The breaker denies it, or the call failed.
+    /// The breaker denies the call, or the call failed.
     Call(CallError<E>),
 }
 
 impl<E> GuardError<E> {
-    /// For the header Retry-After: whole seconds; none where it will never pass.
+    /// Returns the value of the header `Retry-After` in whole seconds. `None` if the call will never be
+    /// admitted.
     pub fn retry_after_s(&self) -> Option<u64> {
         match self {
             Self::Denied(decision) => decision.retry_after_s(),
@@ -132,7 +134,7 @@ impl<E> From<Error> for GuardError<E> {
     }
 }
 
-/// A call to be made, by [`Guard::of`].
+/// A call to be made. [`Guard::of`] prepares it.
 #[must_use = "it is not made until it is told which"]
 pub struct PaidCall<'a> {
     guard: &'a Guard,
@@ -142,32 +144,33 @@ pub struct PaidCall<'a> {
     spend: Option<f64>,
 }
 
-/// Of CB.ACQUIRE with LIMIT: allowed, state, token, `retry_after_ms`, and what the limit says.
-type Answer = (bool, String, Option<String>, i64, Option<Decision>);
+/// The reply of CB.ACQUIRE with LIMIT: allowed, state, token, `retry_after_ms`, and the decision of the
+/// limit.
+type GuardReply = (bool, String, Option<String>, i64, Option<Decision>);
 
 impl<'a> PaidCall<'a> {
-    /// So many units.
+    /// Sets the number of units that the call takes (1).
     pub fn cost(mut self, cost: u64) -> Self {
         self.cost = cost;
         self
     }
 
-    /// What the answer is cached as; it is not cached unless told.
+    /// Sets the key under which the answer is cached. Without it the answer is not cached.
     pub fn cached_as(mut self, name: &'a str) -> Self {
         self.cached_as = Some(name);
         self
     }
 
-    /// What the call costs in money, where that is known before.
+    /// Sets the price of the call, if it is known before.
     pub fn spend(mut self, money: f64) -> Self {
         self.spend = Some(money);
         self
     }
 
-    /// Makes the call, whose own timeout belongs inside.
+    /// Makes the call. The call's own timeout belongs inside.
     ///
     /// # Errors
-    /// The call's own, or why it was not made.
+    /// Fails with the call's own error, or with the reason why the call was not made.
     pub async fn call<T, E>(self, call: impl Future<Output = Result<T, E>>) -> Result<T, GuardError<E>>
     where
         T: Serialize + DeserializeOwned,
@@ -176,10 +179,10 @@ impl<'a> PaidCall<'a> {
         self.call_spending(call, |_| money).await
     }
 
-    /// The same, where the answer tells what the call cost in money.
+    /// Does what [`PaidCall::call`] does; `spent` reads the price of the call from its answer.
     ///
     /// # Errors
-    /// The call's own, or why it was not made.
+    /// Fails with the call's own error, or with the reason why the call was not made.
     pub async fn call_spending<T, E>(
         self,
         call: impl Future<Output = Result<T, E>>,
@@ -210,55 +213,29 @@ impl<'a> PaidCall<'a> {
         call: impl Future<Output = Result<T, E>>,
         spent: impl FnOnce(&T) -> Option<f64>,
     ) -> Result<T, GuardError<E>> {
-        let mut told = self.admitted().await?;
+        let mut call_in_flight = self.admitted().await?;
         match call.await {
             Ok(answer) => {
-                told.spent = spent(&answer);
-                told.outcome(Outcome::Ok).await;
+                call_in_flight.spent = spent(&answer);
+                call_in_flight.outcome(Outcome::Ok).await;
                 Ok(answer)
             }
             Err(error) => {
-                told.outcome(Outcome::Fail).await;
+                call_in_flight.outcome(Outcome::Fail).await;
                 Err(GuardError::Call(CallError::Failed(error)))
             }
         }
     }
 
-    async fn admitted<E>(&self) -> Result<Told, GuardError<E>> {
-        let Self { guard: Guard { limiter, breaker, limits, .. }, key, cost, .. } = *self;
-        let mut asked = redis::cmd("CB.ACQUIRE");
-        asked.arg(breaker.key()).arg(breaker.rule());
-        asked.arg("LIMIT").arg(key).arg(limits).arg("COST").arg(cost);
-        let mut told = Told {
-            limiter: limiter.clone(),
-            breaker: breaker.key().to_owned(),
-            key: key.to_owned(),
-            token: None,
-            spent: None,
-            since: Instant::now(),
-            runtime: Handle::current(),
-            is_over: true,
-        };
-        // A call that was admitted and is gone before it knew hands its token and its units back.
-        // It names the limits, `*` too, because others may have taken from the key by other limits.
-        let (breaker_key, key_of_units) = (told.breaker.clone(), told.key.clone());
-        let named = limits.clone();
-        let undo = move |(is_allowed, _, token, _, _): &Answer| {
-            let mut refund = redis::cmd("RL.REFUND");
-            refund.arg(&key_of_units).arg(cost).arg(&named);
-            let mut all = vec![refund];
-            if let Some(token) = token {
-                all.push(report(&breaker_key, Outcome::Ignore, token));
-            }
-            if *is_allowed { all } else { Vec::new() }
-        };
-        match limiter.server.take::<Answer>(asked, undo).await {
+    /// Asks whether the call may be made.
+    async fn admitted<E>(&self) -> Result<CallInFlight, GuardError<E>> {
+        let Self { guard: Guard { limiter, .. }, key, cost, .. } = *self;
+        match self.asked().await {
             Ok((true, _, token, _, _)) => {
                 limiter.redis_decided(DecisionOutcome::Granted);
-                (told.token, told.since, told.is_over) = (token, Instant::now(), false);
-                Ok(told)
+                Ok(self.begun(token))
             }
-            // Denied by the limit; where it grants, the breaker lets nobody pass.
+            // The limit denies. Where it grants, the breaker lets nobody pass.
             Ok((false, _, _, _, Some(decision))) if !decision.is_granted() => {
                 limiter.redis_decided(DecisionOutcome::Denied);
                 Err(GuardError::Denied(decision))
@@ -269,25 +246,57 @@ impl<'a> PaidCall<'a> {
             }
             Err(Error::Away) => {
                 let alone = limiter.alone(key, cost);
-                if alone.is_granted() {
-                    told.is_over = false;
-                    Ok(told)
-                } else {
-                    Err(GuardError::Denied(alone))
-                }
+                if alone.is_granted() { Ok(self.begun(None)) } else { Err(GuardError::Denied(alone)) }
             }
             Err(error) => Err(error.into()),
         }
     }
+
+    /// Asks breaker and limit in one step. If the caller is gone before the answer comes, the call
+    /// hands its token and its units back.
+    async fn asked(&self) -> Result<GuardReply, Error> {
+        let Self { guard: Guard { limiter, breaker, limits, .. }, key, cost, .. } = *self;
+        let mut acquire = redis::cmd("CB.ACQUIRE");
+        acquire.arg(breaker.key()).arg(breaker.rule());
+        acquire.arg("LIMIT").arg(key).arg(limits).arg("COST").arg(cost);
+        // The refund names the limits, `*` too, because others may have taken from the key by other
+        // limits.
+        let mut refund = redis::cmd("RL.REFUND");
+        refund.arg(key).arg(cost).arg(limits);
+        let breaker = breaker.key().to_owned();
+        let undo = move |(is_allowed, _, token, _, _): &GuardReply| {
+            if !is_allowed {
+                return Vec::new();
+            }
+            let ignored = token.as_ref().map(|token| report(&breaker, Outcome::Ignore, token));
+            std::iter::once(refund.clone()).chain(ignored).collect()
+        };
+        limiter.server.take(acquire, undo).await
+    }
+
+    /// The call, which is made from now on.
+    fn begun(&self, token: Option<String>) -> CallInFlight {
+        let Guard { limiter, breaker, .. } = self.guard;
+        CallInFlight {
+            limiter: limiter.clone(),
+            breaker: breaker.key().to_owned(),
+            key: self.key.to_owned(),
+            token,
+            spent: None,
+            since: Instant::now(),
+            runtime: Handle::current(),
+            is_over: false,
+        }
+    }
 }
 
-/// A call that is made, and is told once, however it ends. Dropped without a word it says
-/// nothing of the callee, but in a panic, which is a failure.
-struct Told {
+/// A call that is being made. It is reported once, however it ends. If it is dropped before, the
+/// report says nothing of the callee, except after a panic, which counts as a failure.
+struct CallInFlight {
     limiter: Limiter,
     breaker: String,
     key: String,
-    /// None while Redis is away.
+    /// The token of the breaker; `None` while Redis is away.
     token: Option<String>,
     spent: Option<f64>,
     since: Instant,
@@ -295,7 +304,7 @@ struct Told {
     is_over: bool,
 }
 
-impl Told {
+impl CallInFlight {
     async fn outcome(mut self, outcome: Outcome) {
         for told in self.tell(outcome) {
             let _ = told.await; // it does not fail
@@ -331,7 +340,7 @@ impl Told {
     }
 }
 
-impl Drop for Told {
+impl Drop for CallInFlight {
     fn drop(&mut self) {
         self.tell(Outcome::of_dropped());
     }

@@ -7,12 +7,12 @@ use redis::{ErrorKind, RedisError};
 
 use crate::error::{Error, code, is_moved, is_unknown_command};
 
-/// After a failure Redis is not asked for a while, and then by one request for all:
-/// an outage costs one request its timeout, not each of them. That it is lost, and
-/// that it is found again, is logged once each.
+/// Whether Redis is well. After a failure Redis is not asked for a while, and then by one request for
+/// all. So an outage costs one request its timeout, and not each of them. The beginning and the end of
+/// an outage are logged once each.
 ///
-/// A server that cannot write answers who only looks: that says nothing. It is found again when
-/// it grants or keeps what takes something.
+/// A server that cannot write answers requests that only look, so their answers do not end its outage.
+/// The answer to a request that takes something does.
 pub(crate) struct Health {
     rest: Duration,
     state: Mutex<State>,
@@ -23,7 +23,7 @@ struct State {
     asleep_until: Option<Instant>,
     has_answered: bool,
     outage: Option<Outage>,
-    /// So far.
+    /// The number of outages so far.
     outages: u64,
 }
 
@@ -44,8 +44,8 @@ impl Health {
         Self { rest, state: Mutex::default() }
     }
 
-    /// Whether to ask; once when the rest is over, then again when it answered.
-    /// `takes` says whether the command takes something.
+    /// Whether Redis may be asked. When a rest is over, one request may ask; the others may when it was
+    /// answered. `takes` says whether the command takes something.
     pub(crate) fn may_ask(&self, takes: bool) -> bool {
         let mut state = self.state();
         let Some(until) = state.asleep_until else { return true };
@@ -59,7 +59,7 @@ impl Health {
         true
     }
 
-    /// It answers, if only that it refuses this command.
+    /// Records that Redis answers, even if it refuses the command.
     pub(crate) fn answered(&self, takes: bool) {
         let was_lost = {
             let mut state = self.state();
@@ -75,15 +75,14 @@ impl Health {
         }
     }
 
-    /// What an error means: an outage, a mistake of who set things up, or the
-    /// server's word on the command.
+    /// What an error means: an outage, a misconfiguration, or the server's word on the command.
     pub(crate) fn judged(&self, error: RedisError, takes: bool) -> Error {
         if is_moved(&error) {
             self.answered(takes);
             return Error::Misconfigured(error);
         }
         let is_wrong = is_misconfiguration(&error);
-        if !is_wrong && !is_outage(&error) {
+        if is_servers_word(&error) {
             self.answered(takes);
             return Error::Refused(error);
         }
@@ -104,12 +103,12 @@ impl Health {
         Error::Away
     }
 
-    /// The number of the outage that lasts; none while Redis decides.
+    /// The number of the current outage; `None` while Redis decides.
     pub(crate) fn outage(&self) -> Option<u64> {
         self.state().outage.as_ref().map(|outage| outage.number)
     }
 
-    /// It answered late, what it was asked long ago: it can be asked.
+    /// Records that Redis answered late to an earlier question, so that it can be asked again.
     pub(crate) fn awake(&self) {
         self.state().asleep_until = None;
     }
@@ -118,14 +117,19 @@ impl Health {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Not all processes ask at the same moment.
+    /// The end of a rest. It varies, so that not all processes ask at the same moment.
     fn morning(&self) -> Option<Instant> {
         Instant::now().checked_add(self.rest.mul_f64(0.5 + fastrand::f64()))
     }
 }
 
-/// What a person has to put right before anything can be decided: credentials that
-/// are refused, a server without Floodgate.
+/// Whether the server says by the error what it thinks of the command, so that it is well.
+pub(crate) fn is_servers_word(error: &RedisError) -> bool {
+    is_moved(error) || !(is_misconfiguration(error) || is_outage(error))
+}
+
+/// Whether a person has to put something right before anything can be decided: credentials that are
+/// refused, or a server without Floodgate.
 fn is_misconfiguration(error: &RedisError) -> bool {
     is_unknown_command(error)
         || error.kind() == ErrorKind::AuthenticationFailed

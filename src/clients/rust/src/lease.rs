@@ -1,4 +1,4 @@
-//! Units of a busy key, taken in blocks and spent without asking.
+//! Leases: units of a busy key, taken in blocks and spent without asking Redis.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,33 +17,33 @@ use crate::telemetry::{self, DecisionOutcome};
 
 mod ledger;
 
-/// For how long the limits of a key are taken for those that were seen last.
+/// The time for which the limits of a key are taken to be those that were seen last.
 const SEEN: Duration = Duration::from_secs(1);
 
-/// Takes the units of a busy key in blocks, in the background, and spends them without
-/// asking: for limits of many units that one process uses many times a second.
+/// Takes the units of a busy key in blocks, in the background, and spends them without asking Redis.
+/// A lease is for limits of many units that one process uses many times a second.
 ///
-/// A block has as many units as were asked for in the last interval, and never more than
-/// `remaining / (2 × processes)` of what the server last said; fewer than ten are not worth
-/// it. It is taken by RL.RESERVE PARTIAL, may be spent for one interval from when it was
-/// asked for, and then RL.COMMIT gives the rest of exactly this block back. A request that
-/// no block has units for is asked for as by [`Limiter::acquire`], with its fallback and its
-/// memory. Ask the limiter itself for requests that are critical.
+/// A block has as many units as were requested in the last interval, and never more than
+/// `remaining / (2 × processes)` of what the server last said. Blocks of fewer than ten units are not
+/// taken. RL.RESERVE PARTIAL takes a block. It may be spent for one interval after that was asked, and
+/// then RL.COMMIT gives the rest of exactly this block back. If no block has units for a request, the
+/// lease asks as [`Limiter::acquire`] does, with its fallback and its memory. Ask the limiter itself
+/// for requests that are critical.
 ///
-/// What is promised:
+/// A lease promises:
 ///
-/// - Grants keep what the limit promises (S1 of sliding limits): a unit is charged before it
-///   is spent, never after.
-/// - Use in a period is at most `count` plus what was out on lease when the period began: at
-///   most one interval's blocks of each process.
-/// - A process that dies keeps its block charged, and nothing is granted twice.
-/// - For up to an interval a process spends what it has although an operator has blocked the
-///   key, or pinned other limits; for up to a second more where those count requests.
+/// - Grants keep what the limit promises (S1 of sliding limits), because a unit is charged before it is
+///   spent and never after.
+/// - In a period at most `count` units are used, besides those that were on lease when the period
+///   began. These are at most one interval's blocks of each process.
+/// - The block of a process that dies stays charged, and no unit is granted twice.
+/// - If an operator blocks the key or pins other limits, a process spends what it has for up to one
+///   interval more, and for up to a second more if those limits count requests.
 ///
-/// Requests that are granted out of a block count as granted when the block is taken, as one
-/// request: RL.STATS and RL.TOP count blocks. So a limit with `per=call`, which counts
-/// requests, cannot be leased: where the server has one for the key, each request is asked
-/// for. The lease asks RL.QUOTA for that before its first block, and at most once a second.
+/// RL.STATS and RL.TOP count each block as one request, granted when it is taken. So a limit with
+/// `per=call`, which counts requests, cannot be leased: if the server has such a limit for the key,
+/// each request is asked. The lease asks RL.QUOTA for that before its first block, and at most once a
+/// second.
 ///
 /// ```no_run
 /// # async fn example(limiter: floodgate_redis::Limiter) -> Result<(), floodgate_redis::Error> {
@@ -53,49 +53,50 @@ const SEEN: Duration = Duration::from_secs(1);
 /// # }
 /// ```
 ///
-/// Dropped, it gives back what is left; [`Lease::close`] waits for that.
+/// A lease that is dropped gives back what is left. [`Lease::close`] waits for that.
 pub struct Lease {
-    inner: Arc<Inner>,
+    state: Arc<LeaseState>,
 }
 
-struct Inner {
+/// What a [`Lease`] shares with its work in the background.
+struct LeaseState {
     limiter: Limiter,
     key: String,
     limits: String,
     ledger: Mutex<Ledger>,
-    /// When the server last said that no limit of the key counts requests.
+    /// The time at which the server last said that no limit of the key counts requests.
     seen: Mutex<Option<Instant>>,
     is_warned: AtomicBool,
     is_closed: AtomicBool,
-    /// What goes on in the background, to be waited for at the end.
+    /// The work in the background, which [`Lease::close`] waits for.
     working: Mutex<Vec<JoinHandle<()>>>,
     runtime: Mutex<Option<Handle>>,
 }
 
-/// Round trips made and saved.
+/// The round trips that a lease made and saved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeaseCounters {
-    /// Requests that were granted out of a block: no round trip.
+    /// The number of requests that were granted out of a block, without a round trip.
     pub leased: u64,
-    /// Requests that were asked for one by one.
+    /// The number of requests for which the server was asked.
     pub asked: u64,
-    /// Blocks that were asked for, a round trip each, in the background; and at most once a
-    /// second another, for the limits.
+    /// The number of blocks that were asked for. Each is a round trip in the background. At most once
+    /// a second there is another, for the limits.
     pub taken: u64,
-    /// Blocks that were settled, a round trip each, in the background.
+    /// The number of blocks that were settled. Each is a round trip in the background.
     pub settled: u64,
 }
 
 impl Lease {
-    /// Of this key, with these limits; for one process, and 100 ms at a time.
+    /// Makes a lease of this key with these limits, for one process and an interval of 100 ms.
     ///
     /// # Errors
-    /// Where a limit counts requests (`per=call`).
+    /// Fails if a limit counts requests (`per=call`).
     pub fn new(limiter: &Limiter, key: &str, limits: &str) -> Result<Self, Error> {
         if limits.to_ascii_lowercase().contains("per=call") {
             return Err(Error::CannotLease);
         }
-        let inner = Inner {
+        let state = LeaseState {
             limiter: limiter.clone(),
             key: key.to_owned(),
             limits: limits.to_owned(),
@@ -106,45 +107,45 @@ impl Lease {
             working: Mutex::default(),
             runtime: Mutex::default(),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { state: Arc::new(state) })
     }
 
-    /// How many processes lease the same key: each takes at most its share of what is left.
+    /// Sets how many processes lease the same key. Each takes at most its share of what is left.
     #[must_use]
     pub fn processes(self, processes: u32) -> Self {
-        self.inner.ledger().processes = processes.max(1);
+        self.state.ledger().processes = processes.max(1);
         self
     }
 
-    /// For how long a block may be spent: 1 ms to 60 s.
+    /// Sets the interval for which a block may be spent, 1 ms to 60 s.
     #[must_use]
     pub fn interval(self, interval: Duration) -> Self {
-        self.inner.ledger().interval = interval.clamp(Duration::from_millis(1), Duration::from_secs(60));
+        self.state.ledger().interval = interval.clamp(Duration::from_millis(1), Duration::from_secs(60));
         self
     }
 
-    /// Takes so many units: out of a block where there is one, else of the server.
+    /// Takes `cost` units: out of a block if there is one, else from the server.
     ///
     /// # Errors
-    /// Where Redis refuses it; while Redis is away the limiter's fallback decides.
+    /// Fails if Redis refuses the command. While Redis is away the limiter's fallback decides.
     pub async fn acquire(&self, cost: u64) -> Result<Decision, Error> {
-        let Inner { limiter, key, limits, .. } = &*self.inner;
+        let LeaseState { limiter, key, limits, .. } = &*self.state;
         let now = Instant::now();
         let (leased, over) = {
-            let mut ledger = self.inner.ledger();
+            let mut ledger = self.state.ledger();
             ledger.note(cost, now);
             (ledger.spend(cost, now), ledger.over(now))
         };
-        self.inner.settle(&Handle::current(), over);
+        self.state.settle(&Handle::current(), over);
         if let Some(decision) = leased {
             telemetry::decided(DecisionOutcome::Leased);
             self.take_soon(now);
             return Ok(decision);
         }
-        self.inner.ledger().counters.asked += 1;
+        self.state.ledger().counters.asked += 1;
         let decision = limiter.acquire(key, limits).cost(cost).await?;
         if decision.source == Source::Redis {
-            self.inner.ledger().remaining = decision.remaining;
+            self.state.ledger().remaining = decision.remaining;
             if decision.is_granted() {
                 self.take_soon(Instant::now());
             }
@@ -152,14 +153,14 @@ impl Lease {
         Ok(decision)
     }
 
-    /// Gives back what is left, and waits until that is told.
+    /// Gives back what is left, and waits until the server was told.
     pub async fn close(self) {
-        self.inner.is_closed.store(true, Ordering::SeqCst);
+        self.state.is_closed.store(true, Ordering::SeqCst);
         // First what is being taken, then what that has to settle.
         loop {
-            let all = self.inner.ledger().all();
-            self.inner.settle(&Handle::current(), all);
-            let working = std::mem::take(&mut *locked(&self.inner.working));
+            let all = self.state.ledger().all();
+            self.state.settle(&Handle::current(), all);
+            let working = std::mem::take(&mut *locked(&self.state.working));
             if working.is_empty() {
                 return;
             }
@@ -169,68 +170,68 @@ impl Lease {
         }
     }
 
-    /// Units that may be spent without asking.
+    /// Returns the number of units that may be spent without asking.
     pub fn left(&self) -> u64 {
-        self.inner.ledger().left(Instant::now())
+        self.state.ledger().left(Instant::now())
     }
 
-    /// Round trips made and saved.
+    /// Returns the round trips made and saved so far.
     pub fn counters(&self) -> LeaseCounters {
-        self.inner.ledger().counters
+        self.state.ledger().counters
     }
 
     fn take_soon(&self, now: Instant) {
-        if self.inner.is_closed.load(Ordering::SeqCst) {
+        if self.state.is_closed.load(Ordering::SeqCst) {
             return;
         }
-        let Some(wanted) = self.inner.ledger().wants(now) else { return };
-        let inner = Arc::clone(&self.inner);
+        let Some(wanted) = self.state.ledger().wants(now) else { return };
+        let state = Arc::clone(&self.state);
         let runtime = Handle::current();
-        *locked(&inner.runtime) = Some(runtime.clone());
-        let taking = runtime.spawn(async move { Inner::take(&inner, wanted).await });
-        locked(&self.inner.working).push(taking);
+        *locked(&state.runtime) = Some(runtime.clone());
+        let taking = runtime.spawn(async move { LeaseState::take(&state, wanted).await });
+        locked(&self.state.working).push(taking);
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.inner.is_closed.store(true, Ordering::SeqCst);
-        let all = self.inner.ledger().all();
-        let runtime = locked(&self.inner.runtime).clone();
+        self.state.is_closed.store(true, Ordering::SeqCst);
+        let all = self.state.ledger().all();
+        let runtime = locked(&self.state.runtime).clone();
         if let Some(runtime) = runtime {
-            self.inner.settle(&runtime, all);
+            self.state.settle(&runtime, all);
         }
     }
 }
 
-impl Inner {
-    async fn take(inner: &Arc<Self>, wanted: u64) {
-        let interval = inner.ledger().interval;
-        let rests = match inner.taken(wanted, interval).await {
-            Ok(Some(block)) => return Self::arrived(inner, block),
+impl LeaseState {
+    async fn take(state: &Arc<Self>, wanted: u64) {
+        let interval = state.ledger().interval;
+        let rests = match state.taken(wanted, interval).await {
+            Ok(Some(block)) => return Self::arrived(state, block),
             Ok(None) => interval,
             Err(error) => {
-                if !matches!(error, Error::Away) && !inner.is_warned.swap(true, Ordering::SeqCst) {
-                    log::warn!("nothing is leased of {:?}, each request is asked for: {error}", inner.key);
+                if !matches!(error, Error::Away) && !state.is_warned.swap(true, Ordering::SeqCst) {
+                    log::warn!("nothing is leased of {:?}, each request is asked for: {error}", state.key);
                 }
                 interval.max(SEEN)
             }
         };
-        inner.ledger().rests_until(Instant::now() + rests);
+        state.ledger().rests_until(Instant::now() + rests);
     }
 
-    fn arrived(inner: &Arc<Self>, block: Block) {
+    fn arrived(state: &Arc<Self>, block: Block) {
         let runtime = Handle::current();
-        if inner.is_closed.load(Ordering::SeqCst) {
-            inner.ledger().is_taking = false;
-            inner.settle(&runtime, vec![block]);
+        if state.is_closed.load(Ordering::SeqCst) {
+            state.ledger().is_taking = false;
+            state.settle(&runtime, vec![block]);
         } else {
-            runtime.spawn(Self::settle_later(Arc::clone(inner), block.until));
-            inner.ledger().arrived(block);
+            runtime.spawn(Self::settle_later(Arc::clone(state), block.until));
+            state.ledger().arrived(block);
         }
     }
 
-    /// A block of at most so many units; none where the limits grant none.
+    /// Takes a block of at most `wanted` units; `None` if the limits grant none.
     async fn taken(&self, wanted: u64, interval: Duration) -> Result<Option<Block>, Error> {
         self.see().await?;
         let Self { limiter: Limiter { server, .. }, key, limits, .. } = self;
@@ -258,7 +259,8 @@ impl Inner {
         Ok(Some(Block::new(id, decision, asked + interval)))
     }
 
-    /// Asks whether a limit that holds counts requests; not again for a while after none did.
+    /// Asks whether a limit that holds counts requests. If none does, it does not ask again for a
+    /// while.
     async fn see(&self) -> Result<(), Error> {
         if locked(&self.seen).is_some_and(|seen| seen.elapsed() < SEEN) {
             return Ok(());
@@ -274,10 +276,10 @@ impl Inner {
         Ok(())
     }
 
-    async fn settle_later(inner: Arc<Self>, until: Instant) {
+    async fn settle_later(state: Arc<Self>, until: Instant) {
         tokio::time::sleep_until(until.into()).await;
-        let over = inner.ledger().over(Instant::now());
-        inner.settle(&Handle::current(), over);
+        let over = state.ledger().over(Instant::now());
+        state.settle(&Handle::current(), over);
     }
 
     fn settle(&self, runtime: &Handle, blocks: Vec<Block>) {

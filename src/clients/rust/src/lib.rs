@@ -24,6 +24,7 @@ mod guard;
 mod health;
 mod lease;
 mod limiter;
+mod manner;
 #[cfg(feature = "guard")]
 mod memory;
 mod quota;

@@ -1,4 +1,4 @@
-//! Limits that all processes share.
+//! The limiter.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,14 +20,14 @@ pub type Headers = BTreeMap<String, String>;
 
 /// Takes units from limits that all processes share. A clone is the same limiter.
 ///
-/// Limits are written as in `"10/s,1000/h"`; `"*"` are those that operators have set
-/// for the key, by RL.PIN or RL.POLICY.
+/// Limits are written as in `"10/s,1000/h"`. `"*"` stands for the limits that operators have set for
+/// the key, by RL.PIN or RL.POLICY.
 ///
-/// It never asks what it knows: a denial is remembered for the same key and limits at
-/// an equal or higher cost until its retry time, at most 1 s. So it may deny for up to
-/// 1 s what an operator or a refund has freed meanwhile, and such denials are missing
-/// from RL.TOP, RL.STATS and alerts. Requests that are critical, that wait, or that are
-/// tracked are always asked, those of the layer for tower too.
+/// The limiter does not ask what it knows: it remembers a denial until its retry time, at most 1 s,
+/// and denies a request of the same key and limits at an equal or higher cost meanwhile. So it may
+/// deny for up to 1 s what an operator or a refund has freed, and such denials are missing from
+/// RL.TOP, RL.STATS and alerts. Redis is always asked for requests that are critical, that wait or
+/// that are tracked, and for those of the layer for tower.
 #[derive(Clone)]
 pub struct Limiter {
     pub(crate) server: Server,
@@ -36,14 +36,14 @@ pub struct Limiter {
     pub(crate) counts: Arc<Counts>,
 }
 
-/// How many requests were decided, and where.
+/// The number of requests that each part decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counters {
-    /// By Redis.
+    /// The number of requests that Redis decided.
     pub redis: u64,
-    /// By the memory of denials: round trips that were saved.
+    /// The number of requests that the memory of denials decided, without a round trip.
     pub memory: u64,
-    /// By the fallback.
+    /// The number of requests that the fallback decided.
     pub fallback: u64,
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct Counts {
     fallback: AtomicU64,
 }
 
-/// One request of a batch, for one unit unless told.
+/// One request of a batch.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchItem<'a> {
     key: &'a str,
@@ -63,12 +63,12 @@ pub struct BatchItem<'a> {
 }
 
 impl<'a> BatchItem<'a> {
-    /// Of this key, with these limits.
+    /// Makes a request for one unit of this key, with these limits.
     pub fn new(key: &'a str, limits: &'a str) -> Self {
         Self { key, limits, cost: 1 }
     }
 
-    /// So many units.
+    /// Sets the number of units that the request takes.
     #[must_use]
     pub fn cost(mut self, cost: u64) -> Self {
         self.cost = cost;
@@ -77,7 +77,7 @@ impl<'a> BatchItem<'a> {
 }
 
 impl Limiter {
-    /// On this server, with what holds while it is away.
+    /// Makes a limiter that asks this server. The fallback decides while the server is away.
     pub fn new(server: &Server, fallback: impl Fallback) -> Self {
         Self {
             server: server.clone(),
@@ -87,19 +87,19 @@ impl Limiter {
         }
     }
 
-    /// Always asks: nothing is denied from memory.
+    /// Makes the limiter always ask, so that nothing is denied from memory.
     #[must_use]
     pub fn without_memory(mut self) -> Self {
         self.denials = None;
         self
     }
 
-    /// The server that it asks.
+    /// Returns the server that the limiter asks.
     pub fn server(&self) -> &Server {
         &self.server
     }
 
-    /// Takes a unit from every limit, or from none; [`Acquire`] says what else.
+    /// Takes a unit from every limit, or from none. The methods of [`Acquire`] change the request.
     ///
     /// ```no_run
     /// # use std::time::Duration;
@@ -113,49 +113,49 @@ impl Limiter {
         Acquire::new(self, key, limits)
     }
 
-    /// Charges what was used already, whatever is left, blocked or closed: beyond the limit it
-    /// is debt, of at most one capacity. The decision says how the key stands for one unit
-    /// more. While Redis is away the fallback is asked, as by [`Limiter::acquire`].
+    /// Charges units that were used already, whatever is left, blocked or closed. Beyond the limit they
+    /// are debt, of at most one capacity. The decision is that on a request for one unit more. While
+    /// Redis is away the fallback is asked, as by [`Limiter::acquire`].
     pub fn charge<'a>(&'a self, key: &'a str, limits: &'a str, units: u64) -> Charge<'a> {
         Charge::new(self, key, limits, units)
     }
 
-    /// Holds a unit of every key, to be settled when the work is done; [`Reserve`] says
-    /// what else.
+    /// Reserves a unit of every key, to be settled when the work is done. The methods of [`Reserve`]
+    /// change the request.
     pub fn reserve<'a>(&'a self, limits: &'a [(&'a str, &'a str)]) -> Reserve<'a> {
         Reserve::new(self, limits)
     }
 
-    /// Many requests in one atomic step, at most 1,000, each on its own.
+    /// Decides many requests in one atomic step, at most 1,000, each on its own.
     ///
     /// # Errors
-    /// Where Redis refuses it; while Redis is away the fallback decides.
+    /// Fails if Redis refuses the command. While Redis is away the fallback decides.
     pub async fn batch_each(&self, items: &[BatchItem<'_>]) -> Result<Vec<Decision>, Error> {
         let alone = || items.iter().map(|item| self.alone(item.key, item.cost)).collect();
         self.batch("EACH", items, alone).await
     }
 
-    /// Many requests in one atomic step, at most 1,000: all or none.
+    /// Decides many requests in one atomic step, at most 1,000. All are granted, or none.
     ///
     /// # Errors
-    /// Where Redis refuses it; while Redis is away the fallback decides.
+    /// Fails if Redis refuses the command. While Redis is away the fallback decides.
     pub async fn batch_all(&self, items: &[BatchItem<'_>]) -> Result<Vec<Decision>, Error> {
         self.batch("ALL", items, || self.all_alone(items)).await
     }
 
-    /// Gives back what was not used after all, the newest first, whoever took it, on the
-    /// limits of the key's last grant; says how much. Nothing while Redis is away.
+    /// Gives units back that were not used after all, on the limits of the key's last grant. The newest
+    /// units go first, whoever took them. Returns how many were given back: 0 while Redis is away.
     ///
     /// # Errors
-    /// Where Redis refuses it.
+    /// Fails if Redis refuses the command.
     pub async fn refund(&self, key: &str, units: u64) -> Result<u64, Error> {
         self.refunded(key, units, redis::cmd("RL.REFUND").arg(key).arg(units)).await
     }
 
-    /// The same, on these limits.
+    /// Does what [`Limiter::refund`] does, on these limits.
     ///
     /// # Errors
-    /// Where Redis refuses it.
+    /// Fails if Redis refuses the command.
     pub async fn refund_on(&self, key: &str, limits: &str, units: u64) -> Result<u64, Error> {
         self.refunded(key, units, redis::cmd("RL.REFUND").arg(key).arg(units).arg(limits)).await
     }
@@ -173,26 +173,26 @@ impl Limiter {
         }
     }
 
-    /// How the key stands, without taking; none where nothing says which limits it has.
+    /// Returns how the key stands, without taking units. `None` if the key has no limits.
     ///
     /// # Errors
-    /// Away too: nothing knows it then.
+    /// Fails if Redis refuses the command, and while Redis is away.
     pub async fn quota(&self, key: &str, limits: &str) -> Result<Option<Quota>, Error> {
         self.quota_for(key, limits, 1).await
     }
 
-    /// The same for so many units: until when they would fit.
+    /// Returns the same, with the time until a request for `cost` units would be granted.
     ///
     /// # Errors
-    /// Away too: nothing knows it then.
+    /// Fails if Redis refuses the command, and while Redis is away.
     pub async fn quota_for(&self, key: &str, limits: &str, cost: u64) -> Result<Option<Quota>, Error> {
         self.server.ask(quota(key, limits).arg("COST").arg(cost)).await
     }
 
-    /// The same as headers of a response; none while Redis is away.
+    /// Returns how the key stands as headers of a response. There are none while Redis is away.
     ///
     /// # Errors
-    /// Where Redis refuses it.
+    /// Fails if Redis refuses the command.
     pub async fn headers(&self, key: &str, limits: &str) -> Result<Headers, Error> {
         match self.server.ask::<Option<Headers>>(quota(key, limits).arg("HEADERS")).await {
             Err(Error::Away) => Ok(Headers::new()),
@@ -200,7 +200,7 @@ impl Limiter {
         }
     }
 
-    /// How many requests were decided, and where.
+    /// Returns how many requests each part decided so far.
     pub fn counters(&self) -> Counters {
         let Counts { redis, memory, fallback } = &*self.counts;
         let [redis, memory, fallback] = [redis, memory, fallback].map(|count| count.load(Ordering::Relaxed));
@@ -244,7 +244,7 @@ impl Limiter {
         self.fallback.acquire(key, cost)
     }
 
-    /// The same, where what there is may be granted.
+    /// The decision of the fallback on a request that may be granted in part.
     pub(crate) fn alone_in_part(&self, key: &str, cost: u64) -> Decision {
         let whole = self.alone(key, cost);
         if whole.is_granted() || cost <= 1 {

@@ -1,22 +1,22 @@
-//! What a process keeps itself while Redis is away.
+//! The values that a process keeps by itself while Redis is away.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// At most so many texts, each until its time is over.
+/// Texts by key, at most `most` of them, each until its time is over.
 pub(crate) struct Memory {
     most: usize,
     kept: HashMap<String, Kept>,
-    /// Of the next text: the oldest has the least.
+    /// The number of the newest text. The oldest text has the least.
     number: u64,
-    /// In which they were kept.
+    /// The outage in which the texts were kept.
     outage: Option<u64>,
 }
 
 struct Kept {
     text: String,
     number: u64,
-    /// None: for ever.
+    /// The end of the text; `None` if it has no end.
     until: Option<Instant>,
 }
 
@@ -35,7 +35,7 @@ impl Memory {
         Some(self.kept.get(key).filter(|kept| kept.holds(now))?.text.as_str())
     }
 
-    /// Until the text ends; the longest duration where it does not.
+    /// The time until the text ends; the longest duration if it does not end.
     pub(crate) fn ttl(&self, key: &str, now: Instant) -> Option<Duration> {
         let kept = self.kept.get(key).filter(|kept| kept.holds(now))?;
         Some(kept.until.map_or(Duration::MAX, |until| until.saturating_duration_since(now)))
@@ -57,14 +57,14 @@ impl Memory {
         self.kept.remove(key).is_some_and(|kept| kept.holds(now))
     }
 
-    /// Forgets those whose keys match; says how many.
+    /// Deletes the texts whose keys match, and returns their number.
     pub(crate) fn clear(&mut self, pattern: &str, now: Instant) -> u64 {
         let pattern: Vec<char> = pattern.chars().collect();
         let matching = self.kept.extract_if(|key, _| matches(&pattern, &key.chars().collect::<Vec<_>>()));
         matching.filter(|(_, kept)| kept.holds(now)).count() as u64
     }
 
-    /// In which outage it is: what was kept in another one is not what Redis has.
+    /// Forgets the texts that were kept in another outage, because Redis may have others since.
     pub(crate) fn lasts(&mut self, outage: Option<u64>) {
         if outage.is_none() || outage != self.outage {
             self.kept.clear();
@@ -73,8 +73,8 @@ impl Memory {
     }
 }
 
-/// The pattern of Redis's KEYS, without its classes of characters, which stand for one of
-/// any.
+/// Whether a key matches a pattern of the command KEYS. A class of characters stands for any one
+/// character.
 fn matches(pattern: &[char], key: &[char]) -> bool {
     match pattern {
         [] => key.is_empty(),

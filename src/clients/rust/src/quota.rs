@@ -1,51 +1,51 @@
-//! How a key stands with its limits.
+//! The state of a key and of its limits.
 
 use std::collections::HashMap;
 
 use redis::{FromRedisValue, ParsingError, Value, from_redis_value};
 
-/// How a key stands: what RL.QUOTA replies.
+/// The state of a key, as RL.QUOTA replies it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// Limit by limit.
+    /// The state of each limit.
     pub limits: Vec<LimitStatus>,
-    /// Set while an operator blocks the key.
+    /// The block of an operator; `None` if the key is not blocked.
     pub blocked: Option<Blocked>,
 }
 
-/// How a key stands with one of its limits.
+/// The state of one limit of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitStatus {
-    /// As the limit is written, or its name.
+    /// The name of the limit, or its text if it has no name.
     pub name: String,
-    /// `sliding`, `bucket`, `fixed` or `concurrent`.
+    /// The algorithm: `sliding`, `bucket`, `fixed` or `concurrent`.
     pub algorithm: String,
-    /// The units of a period.
+    /// The capacity: the units of a period, or the burst of a bucket.
     pub limit: i64,
-    /// Those that are used.
+    /// The number of units in use.
     pub used: i64,
-    /// Those that are left.
+    /// The number of units left.
     pub remaining: i64,
-    /// The period in milliseconds.
+    /// The period in milliseconds; -1 for a credit.
     pub period_ms: i64,
-    /// Milliseconds until the cost that was asked for fits; -1: never.
+    /// Milliseconds until a request for the cost that was named would be granted; -1 if it never will be.
     pub retry_after_ms: i64,
-    /// Milliseconds until all units are free again.
+    /// Milliseconds until all units are free again; -1 for a credit.
     pub reset_after_ms: i64,
-    /// The same as a time: milliseconds since 1970.
+    /// The time at which all units are free again, in Unix milliseconds; -1 for a credit.
     pub reset_at_ms: i64,
-    /// Whether it only counts, and never denies.
+    /// Whether the limit only counts its denials, and never denies.
     pub is_shadow: bool,
-    /// Who says that it holds: the caller, a pin, or a policy.
+    /// The source of the limit: `pin`, `call`, `policy`, `default`, or `last` for the key's last grant.
     pub source: String,
 }
 
-/// That an operator blocks a key.
+/// The block of an operator on a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blocked {
-    /// Until when, in milliseconds since 1970; -1: for ever.
+    /// The end of the block in Unix milliseconds; -1 if it has no end.
     pub until_ms: i64,
-    /// What the operator said.
+    /// The reason that the operator gave.
     pub reason: String,
 }
 

@@ -1,4 +1,4 @@
-//! Take now, settle later: for work whose cost is known afterwards.
+//! Reservations: units are taken now and settled later, when the cost of the work is known.
 
 use std::fmt;
 use std::pin::Pin;
@@ -11,17 +11,18 @@ use tokio::task::{AbortHandle, JoinHandle};
 use crate::decision::Decision;
 use crate::error::Error;
 use crate::limiter::Limiter;
+use crate::manner::{Manner, manner_methods};
 use crate::server::{Server, ms};
 
-/// Of one command: more cannot be charged at once.
+/// The most units that one command charges.
 const MOST_UNITS: u64 = 1_000_000_000_000;
 
-/// Why nothing was reserved.
+/// The reason why nothing was reserved.
 #[derive(Debug)]
 pub enum ReserveError {
-    /// The limits deny it.
+    /// The limits deny the reservation.
     Denied(Decision),
-    /// Redis refuses it.
+    /// Redis refuses the command.
     Undecided(Error),
 }
 
@@ -44,10 +45,10 @@ impl std::error::Error for ReserveError {
     }
 }
 
-/// Of RL.RESERVE: the id where it is reserved, and what each key decided.
-type Answer = (Option<String>, Vec<Decision>);
+/// The reply of RL.RESERVE: the ID if it is reserved, and the decision of each key.
+type ReserveReply = (Option<String>, Vec<Decision>);
 
-/// A reservation to be, made by [`Limiter::reserve`] and asked for when it is awaited.
+/// A request for a reservation. [`Limiter::reserve`] makes it, and it is sent when it is awaited.
 #[must_use = "it reserves nothing until it is awaited"]
 #[derive(Clone, Copy)]
 pub struct Reserve<'a> {
@@ -55,45 +56,36 @@ pub struct Reserve<'a> {
     limits: &'a [(&'a str, &'a str)],
     estimate: u64,
     ttl: Duration,
-    wait: Option<Duration>,
-    is_critical: bool,
+    manner: Manner,
 }
 
 impl<'a> Reserve<'a> {
     pub(crate) fn new(limiter: &'a Limiter, limits: &'a [(&'a str, &'a str)]) -> Self {
         let ttl = Duration::from_secs(30);
-        Self { limiter, limits, estimate: 1, ttl, wait: None, is_critical: false }
+        Self { limiter, limits, estimate: 1, ttl, manner: Manner::default() }
     }
 
-    /// So many units of every key.
+    /// Sets the number of units that are reserved of every key (1).
     pub fn estimate(mut self, units: u64) -> Self {
         self.estimate = units;
         self
     }
 
-    /// When a process dies, its places are free after this time (30 s). The crate renews the
-    /// reservation for as long as it lives.
+    /// Sets the time after which the places of a process that died are free (30 s). The crate renews
+    /// the reservation for as long as the process lives.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self
     }
 
-    /// Stands in line for so long, first come first served over all processes; with one
-    /// key only. Who drops the future leaves the line, and gives back what was reserved
-    /// meanwhile.
-    pub fn wait(mut self, wait: Duration) -> Self {
-        self.wait = Some(wait);
-        self
-    }
-
-    /// May use the part that `keep=` keeps for such requests.
-    pub fn critical(mut self) -> Self {
-        self.is_critical = true;
-        self
+    manner_methods! {
+        "What was reserved meanwhile is then given back."
+        ""
+        "Only a reservation of one key can wait."
     }
 
     async fn reserved(self) -> Result<Reservation, ReserveError> {
-        let Self { limiter, limits, estimate, ttl, wait, is_critical } = self;
+        let Self { limiter, limits, estimate, ttl, manner } = self;
         let mut reservation = Reservation {
             server: limiter.server.clone(),
             // Chosen here, so that asking twice reserves once.
@@ -110,15 +102,15 @@ impl<'a> Reserve<'a> {
             command.arg(key).arg(limits);
         }
         command.arg("COST").arg(estimate).arg("TTL").arg(ms(ttl)).arg("ID").arg(&reservation.id);
-        if is_critical {
+        if manner.is_critical {
             command.arg("CRITICAL");
         }
-        // Dropped before the answer came, or out of patience: it is released.
+        // A reservation whose caller is gone before the answer comes is released.
         let release = reservation.settled("RL.RELEASE");
-        let answer = if let Some(wait) = wait {
-            limiter.server.take_in_line(wait, command, release).await
+        let answer = if let Some(wait) = manner.wait {
+            limiter.server.take_in_line(wait, command, release, |(id, _): &ReserveReply| id.is_some()).await
         } else {
-            let undo = move |(id, _): &Answer| id.iter().map(|_| release.clone()).collect();
+            let undo = move |(id, _): &ReserveReply| id.iter().map(|_| release.clone()).collect();
             limiter.server.take(command, undo).await
         };
         match answer {
@@ -152,30 +144,30 @@ impl<'a> IntoFuture for Reserve<'a> {
     }
 }
 
-/// Units that are held. Dropped without [`Reservation::commit`], as by `?` or when its
-/// future is dropped, it charges what was spent until then, or gives all back when
-/// nothing was. The crate renews it for as long as it lives. When a process dies, its places
-/// are free when the time is over.
+/// Units that are held. A reservation that is dropped without [`Reservation::commit`], as by `?` or
+/// with its future, charges what was spent until then, or gives all back if nothing was. The crate
+/// renews the reservation for as long as it lives. When a process dies, its places are free at the end
+/// of the time that [`Reserve::ttl`] sets.
 #[must_use = "dropped, it gives back what it holds"]
 pub struct Reservation {
     server: Server,
     id: String,
     keys: Vec<String>,
     spent: Option<u64>,
-    /// Not while Redis is away, and not once it is settled.
+    /// False if the fallback granted it, and once it is settled.
     is_open: bool,
     renewing: Option<AbortHandle>,
     runtime: Handle,
 }
 
 impl Reservation {
-    /// Adds to what the work has cost so far. At most 10^12 units are charged.
+    /// Adds units to those that the work has cost so far. At most 10^12 units are charged.
     pub fn spend(&mut self, units: u64) {
         self.spent = Some(self.spent.unwrap_or(0).saturating_add(units));
     }
 
-    /// The work succeeded: what was spent is charged; the estimate where that was never
-    /// said.
+    /// Settles the reservation after the work succeeded. The units that were spent are charged, or the
+    /// estimate if none were reported.
     pub async fn commit(mut self) {
         if let Some(told) = self.settle("RL.COMMIT") {
             let _ = told.await; // it does not fail

@@ -1,4 +1,4 @@
-//! Redis, asked with little patience: a limiter must not be what is slow.
+//! The server. It is asked with little patience, because a limiter must not be what is slow.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,21 +17,23 @@ use crate::server::asked::Asked;
 mod asked;
 mod line;
 
-/// For how long the answer to a command that takes something may still come.
+/// The longest time in which the answer to a command that takes something may still come.
 const LATEST: Duration = Duration::from_secs(60);
 
-/// What is longer is as good as for ever, and can be reckoned with.
+/// The longest duration of an option. It is as good as for ever, and times that far away can be
+/// computed.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How patient a [`Server`] is: of each duration a day at most.
+/// The options of a [`Server`]. A duration of more than a day counts as a day.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// How long an answer may take, and how long connecting may (250 ms).
+    /// The longest time that an answer may take, and the longest that connecting may take (250 ms).
     pub patience: Duration,
-    /// How long Redis is left alone after a failure (1 s), give or take a half.
+    /// The time for which Redis is not asked after a failure (1 s). Each pause is between half and one
+    /// and a half of it.
     pub rest: Duration,
-    /// How many requests may wait in line at a time (64), those of caches among them: each
-    /// has a connection of its own. One more does not wait.
+    /// The number of requests that may wait in line at a time, those of caches included (64). Each has
+    /// a connection of its own. One more does not wait.
     pub waiters: usize,
 }
 
@@ -41,19 +43,19 @@ impl Default for Options {
     }
 }
 
-/// A Redis server with Floodgate. A clone is the same server: those who use it find
-/// out together that it is away.
+/// A Redis server with Floodgate. A clone is the same server, and all clones find out together that it
+/// is away.
 ///
-/// After a failure Redis is not asked for a while, and then by one request for all:
-/// an outage costs one request its timeout, not each of them. That it is lost, and
-/// that it is found again, is logged once each (crate `log`, target
-/// `floodgate_redis::health`).
+/// After a failure Redis is not asked for a while, and then by one request for all. So an outage costs
+/// one request its timeout, and not each of them. The beginning and the end of an outage are logged
+/// once each (crate `log`, target `floodgate_redis::health`).
 #[derive(Clone)]
 pub struct Server {
-    inner: Arc<Inner>,
+    state: Arc<ServerState>,
 }
 
-struct Inner {
+/// What the clones of a [`Server`] share.
+struct ServerState {
     client: Client,
     asking: Shared,
     // For what has to be given back, should its answer be late.
@@ -64,37 +66,37 @@ struct Inner {
 }
 
 impl Server {
-    /// By its URL (`redis://`, `unix://`, with a feature of redis-rs `rediss://`). It
-    /// does not connect yet.
+    /// Makes a server from its URL (`redis://`, `unix://`, and with a feature of redis-rs `rediss://`).
+    /// It does not connect yet.
     ///
     /// # Errors
-    /// Where the URL is none.
+    /// Fails if the URL is malformed.
     pub fn open(url: impl IntoConnectionInfo) -> RedisResult<Self> {
         Self::with(url, Options::default())
     }
 
-    /// The same, with other patience.
+    /// Does what [`Server::open`] does, with these options.
     ///
     /// # Errors
-    /// Where the URL is none.
+    /// Fails if the URL is malformed.
     pub fn with(url: impl IntoConnectionInfo, options: Options) -> RedisResult<Self> {
         Ok(Self::of(Client::One(redis::Client::open(url)?), options))
     }
 
-    /// A cluster, by the URLs of some of its nodes. Each request goes to the node that has its
-    /// key. The nodes have one outage: where one does not answer, the fallback decides for all.
+    /// Makes a cluster from the URLs of some of its nodes. Each request goes to the node that has its
+    /// key. The nodes share one outage: if one does not answer, the fallback decides for all keys.
     ///
     /// # Errors
-    /// Where a URL is none, or they differ in user, password or TLS.
+    /// Fails if a URL is malformed, or if the URLs differ in user, password or TLS.
     #[cfg(feature = "cluster")]
     pub fn cluster<T: IntoConnectionInfo>(urls: impl IntoIterator<Item = T>) -> RedisResult<Self> {
         Self::cluster_with(urls, Options::default())
     }
 
-    /// The same, with other patience.
+    /// Does what [`Server::cluster`] does, with these options.
     ///
     /// # Errors
-    /// Where a URL is none, or they differ in user, password or TLS.
+    /// Fails if a URL is malformed, or if the URLs differ in user, password or TLS.
     #[cfg(feature = "cluster")]
     pub fn cluster_with<T: IntoConnectionInfo>(
         urls: impl IntoIterator<Item = T>,
@@ -106,7 +108,7 @@ impl Server {
     fn of(client: Client, options: Options) -> Self {
         let Options { patience, rest, waiters } = options;
         let [patience, rest] = [patience, rest].map(|duration| duration.min(LONGEST));
-        let inner = Inner {
+        let state = ServerState {
             client,
             asking: Shared::new(patience, patience),
             taking: Shared::new(patience, LATEST),
@@ -114,14 +116,13 @@ impl Server {
             patience,
             health: Health::new(rest),
         };
-        Self { inner: Arc::new(inner) }
+        Self { state: Arc::new(state) }
     }
 
-    /// For the start of a program.
+    /// Checks the server when a program starts. If Redis is away, that is only logged.
     ///
     /// # Errors
-    /// Misconfigured where Redis refuses the credentials, or has no Floodgate. That it
-    /// is away is only logged.
+    /// [`Error::Misconfigured`] if Redis refuses the credentials or has no Floodgate.
     pub async fn check(&self) -> Result<(), Error> {
         match self.ask::<Value>(&redis::cmd("RL.HELP")).await {
             Err(Error::Misconfigured(error)) => Err(Error::Misconfigured(error)),
@@ -129,53 +130,74 @@ impl Server {
         }
     }
 
-    /// The answer to any command that does not wait.
+    /// Sends a command that does not wait, and returns its answer.
     ///
     /// # Errors
-    /// Away, Misconfigured, or the server's own.
+    /// [`Error::Away`] while Redis is away, [`Error::Misconfigured`] if a person has to put something
+    /// right, and [`Error::Refused`] with an error of the server.
     pub async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
         self.put(command.clone()).await
     }
 
-    /// The number of the outage that lasts; none while Redis decides.
+    /// The number of the current outage; `None` while Redis decides.
     pub(crate) fn outage(&self) -> Option<u64> {
-        self.inner.health.outage()
+        self.state.health.outage()
     }
 
-    /// Whether not all keys are on one node.
+    /// Whether this is a cluster, so that not all keys are on one node.
     pub(crate) fn is_cluster(&self) -> bool {
-        self.inner.client.is_cluster()
+        self.state.client.is_cluster()
     }
 
     pub(crate) fn patience(&self) -> Duration {
-        self.inner.patience
+        self.state.patience
     }
 
     /// The answer to a command, or to a pipeline.
     pub(crate) async fn put<T: FromRedisValue>(&self, question: impl Question) -> Result<T, Error> {
+        self.may_ask(question.takes())?;
+        self.put_now(question).await
+    }
+
+    /// The answer to a command, or to a pipeline, of a caller that [`Server::may_ask`] allowed to ask.
+    async fn put_now<T: FromRedisValue>(&self, question: impl Question) -> Result<T, Error> {
         let (server, takes) = (self.clone(), question.takes());
         let asked = async move {
-            let Inner { asking, client, .. } = &*server.inner;
+            let ServerState { asking, client, .. } = &*server.state;
             asking.ask(client, &question).await
         };
         let answer = self.answer(takes, asked).await?;
         from_redis_value(answer).map_err(|error| Error::Refused(error.into()))
     }
 
-    /// The answer to a command that takes what has to be given back. Redis may obey it
-    /// although its caller waits no more, being dropped or out of patience. `undo` then makes,
-    /// of the late answer, the commands that give back what was taken.
+    /// The answer to a command that takes something that must be given back. Redis may carry it out
+    /// although its caller waits no more, because the caller was dropped or has lost patience. Then
+    /// `undo` makes of the late answer the commands that give back what was taken.
     pub(crate) async fn take<T: FromRedisValue + Send + 'static>(
+        &self,
+        command: Cmd,
+        undo: impl Fn(&T) -> Vec<Cmd> + Clone + Send + 'static,
+    ) -> Result<T, Error> {
+        self.may_ask(true)?;
+        self.take_now(command, undo).await
+    }
+
+    /// Does what [`Server::take`] does, for a caller that [`Server::may_ask`] allowed to ask.
+    async fn take_now<T: FromRedisValue + Send + 'static>(
         &self,
         command: Cmd,
         undo: impl Fn(&T) -> Vec<Cmd> + Clone + Send + 'static,
     ) -> Result<T, Error> {
         let server = self.clone();
         let asked = async move {
-            let Inner { taking, client, patience, .. } = &*server.inner;
+            let ServerState { taking, asking, client, patience, .. } = &*server.state;
             let mut may_ask_again = true;
             loop {
-                let connection = taking.connection(client).await?;
+                let connection = match taking.connection(client).await {
+                    Ok(connection) => connection,
+                    // Redis may have no room for one more client, and answer those that it has.
+                    Err(_) => asking.connection(client).await?,
+                };
                 let answer = server.taken(&connection, command.clone(), undo.clone());
                 match timeout(*patience, answer).await {
                     // As `Shared::ask` does.
@@ -186,6 +208,7 @@ impl Server {
                     _ => {
                         // The others are not to wait on a connection that is silent.
                         taking.leave(&connection).await;
+                        asking.leave(&connection).await;
                         return Err(late());
                     }
                 }
@@ -194,7 +217,7 @@ impl Server {
         self.answer(true, asked).await?.answer.take().ok_or(Error::Away)
     }
 
-    /// What comes of a command on this connection, whoever still waits for it.
+    /// The answer to a command on this connection, whether its caller still waits for it or not.
     fn taken<T: FromRedisValue + Send + 'static, U: Fn(&T) -> Vec<Cmd> + Send + 'static>(
         &self,
         connection: &Arc<Connection>,
@@ -206,7 +229,8 @@ impl Server {
         tokio::spawn(async move {
             let asked = command.put((*connection).clone()).await;
             if asked.as_ref().is_err_and(redis::RedisError::is_io_error) {
-                server.inner.taking.leave(&connection).await;
+                server.state.taking.leave(&connection).await;
+                server.state.asking.leave(&connection).await;
             }
             let answer = asked.and_then(|answer| Ok(from_redis_value(answer)?));
             // Dropped where nobody hears it.
@@ -215,8 +239,8 @@ impl Server {
         answer
     }
 
-    /// Reports the result of the work, even when nobody waits for that any more. It does not
-    /// fail: what could not be reported ends with its lease or its TTL.
+    /// Reports the result of the work, even if no caller waits for that any more. It does not fail: a
+    /// lease or a reservation that could not be reported ends by its own time.
     pub(crate) fn finish(&self, runtime: &Handle, command: Cmd) -> JoinHandle<()> {
         let server = self.clone();
         runtime.spawn(async move {
@@ -226,40 +250,36 @@ impl Server {
         })
     }
 
-    /// Judges by the answer whether Redis is well, also where the caller does not wait for it:
-    /// callers of less patience than the server are not each to find out that it is away.
+    /// Fails while Redis is away and another request is to find out whether it is back.
+    fn may_ask(&self, takes: bool) -> Result<(), Error> {
+        if self.state.health.may_ask(takes) { Ok(()) } else { Err(Error::Away) }
+    }
+
+    /// Judges by the answer whether Redis is well, even if the caller stops waiting for it. So
+    /// callers with less patience than the server do not each have to find out that it is away.
     async fn answer<T: Send + 'static>(
         &self,
         takes: bool,
         question: impl Future<Output = RedisResult<T>> + Send + 'static,
     ) -> Result<T, Error> {
-        if !self.inner.health.may_ask(takes) {
-            return Err(Error::Away);
-        }
         let server = self.clone();
         // Connecting may take as long again, and so may a second attempt.
-        let longest = self.inner.patience * 3;
-        Asked::new(async move { server.judged(takes, longest, question).await }).await
-    }
-
-    async fn judged<T>(
-        &self,
-        takes: bool,
-        longest: Duration,
-        question: impl Future<Output = RedisResult<T>>,
-    ) -> Result<T, Error> {
-        let health = &self.inner.health;
-        match timeout(longest, question).await.unwrap_or_else(|_| Err(late())) {
-            Ok(answer) => {
-                health.answered(takes);
-                Ok(answer)
+        let longest = self.state.patience * 3;
+        Asked::new(async move {
+            let health = &server.state.health;
+            match timeout(longest, question).await.unwrap_or_else(|_| Err(late())) {
+                Ok(answer) => {
+                    health.answered(takes);
+                    Ok(answer)
+                }
+                Err(error) => Err(health.judged(error, takes)),
             }
-            Err(error) => Err(health.judged(error, takes)),
-        }
+        })
+        .await
     }
 }
 
-/// What was taken, until its taker has it.
+/// Something that was taken, until its caller has it.
 struct Taken<T, U: Fn(&T) -> Vec<Cmd>> {
     answer: Option<T>,
     undo: U,
@@ -270,13 +290,13 @@ struct Taken<T, U: Fn(&T) -> Vec<Cmd>> {
 impl<T, U: Fn(&T) -> Vec<Cmd>> Drop for Taken<T, U> {
     fn drop(&mut self) {
         for command in self.answer.as_ref().map(&self.undo).into_iter().flatten() {
-            self.server.inner.health.awake();
+            self.server.state.health.awake();
             self.server.finish(&self.runtime, command);
         }
     }
 }
 
-/// A duration, with its unit; at least a millisecond.
+/// A duration with its unit, of at least a millisecond.
 pub(crate) fn ms(duration: Duration) -> String {
     format!("{}ms", duration.as_millis().max(1))
 }

@@ -1,5 +1,5 @@
-//! What is counted, where the feature `opentelemetry` is on. The names are those of the
-//! packages for Python and Node.
+//! The counters of the feature `opentelemetry`. They have the names of those in the packages for Python
+//! and Node.
 
 use crate::breaker::Outcome;
 use crate::decision::Decision;
@@ -12,14 +12,14 @@ mod counters;
 
 pub(crate) use counters::{called, decided};
 
-/// What a limit answered.
+/// The answer of a limit.
 #[derive(Clone, Copy)]
 pub(crate) enum DecisionOutcome {
     Granted,
     Denied,
-    /// Denied from memory.
+    /// The memory of denials denied the request.
     Remembered,
-    /// Granted out of a block.
+    /// The units came out of a block of a lease.
     Leased,
     Charged,
     /// The fallback decided.
@@ -27,19 +27,19 @@ pub(crate) enum DecisionOutcome {
 }
 
 impl DecisionOutcome {
-    /// Of what Redis has decided.
+    /// The outcome of a decision by Redis.
     pub(crate) fn of(decision: &Decision) -> Self {
         if decision.is_granted() { Self::Granted } else { Self::Denied }
     }
 }
 
-/// What came of a call behind a breaker.
+/// The outcome of a call behind a breaker.
 #[derive(Clone, Copy)]
 pub(crate) enum CallOutcome {
     Ok,
     Fail,
     Ignore,
-    /// It was not made.
+    /// The call was not made.
     Open,
     /// The cache had its answer.
     #[cfg(feature = "guard")]

@@ -1,5 +1,5 @@
-//! Limits for every request of a tower service (axum, hyper, tonic): each response says
-//! in its headers how the caller stands, too many get 429 with Retry-After.
+//! Limits for every request of a tower service (axum, hyper, tonic). The headers of each response tell
+//! how the caller stands. A request that is denied is answered by 429 with `Retry-After`.
 //!
 //! ```no_run
 //! use floodgate_redis::{FailOpen, Limiter, Server, tower::RateLimitLayer};
@@ -35,8 +35,9 @@ use crate::decision::Decision;
 use crate::error::Error;
 use crate::limiter::{Headers, Limiter};
 
-/// An address as the name of a caller: of IPv6 the network of so many bits, for whoever
-/// has one address there has all of them. 64 bits are what one customer has at least.
+/// Returns the name of a caller with this address. Of an IPv6 address it is the network of `bits` bits,
+/// because whoever has one address of a network has all of them. A customer has at least a network of
+/// 64 bits.
 pub fn network(address: IpAddr, bits: u32) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_string(),
@@ -48,18 +49,19 @@ pub fn network(address: IpAddr, bits: u32) -> String {
     }
 }
 
-/// Why a request does not reach the service.
+/// The reason why a request does not reach the service.
 #[derive(Clone, Debug)]
 pub enum Refusal {
-    /// It was denied.
+    /// The limits deny the request.
     Denied(Decision),
-    /// Redis refuses: malformed limits, wrong credentials, no Floodgate. Logged.
+    /// Redis refuses the command: the limits are malformed, the credentials are wrong, or there is no
+    /// Floodgate. A line is logged.
     Undecided(Error),
 }
 
-/// Answers what is refused. The layer adds `RateLimit` and `Retry-After`.
+/// Answers requests that are refused. The layer adds the headers `RateLimit` and `Retry-After`.
 pub trait Refuse<R> {
-    /// The response.
+    /// Returns the response to a refused request.
     fn response(&self, refusal: &Refusal) -> Response<R>;
 }
 
@@ -69,7 +71,8 @@ impl<R, F: Fn(&Refusal) -> Response<R>> Refuse<R> for F {
     }
 }
 
-/// 429 for what is denied, 500 for what cannot be decided, and a line of text.
+/// Answers by a line of text: with status 429 if the request is denied, and with 500 if it cannot be
+/// decided.
 #[derive(Clone, Copy, Debug)]
 pub struct Plainly;
 
@@ -85,7 +88,7 @@ impl<R: From<&'static str>> Refuse<R> for Plainly {
     }
 }
 
-/// Limits every request of a service.
+/// A layer that limits every request of a service.
 #[derive(Clone)]
 pub struct RateLimitLayer<C, D = Plainly> {
     limiter: Limiter,
@@ -96,8 +99,8 @@ pub struct RateLimitLayer<C, D = Plainly> {
 }
 
 impl<C> RateLimitLayer<C> {
-    /// These limits for each caller, who is told from the request. Where callers sign
-    /// in, take who they are: a header that anybody can invent is no identity.
+    /// Makes a layer with these limits for each caller. `caller` names the caller of a request. If
+    /// callers sign in, take their identity: a header that anybody can invent is none.
     pub fn new<B>(limiter: &Limiter, limits: &str, caller: C) -> Self
     where
         C: Fn(&Request<B>) -> String,
@@ -108,14 +111,14 @@ impl<C> RateLimitLayer<C> {
 }
 
 impl<C, D> RateLimitLayer<C, D> {
-    /// Keeps several of these apart: keys are NAME:CALLER (`api`).
+    /// Sets the name that keeps several layers apart (`api`). Keys are NAME:CALLER.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Answers what is refused in another way than [`Plainly`].
+    /// Sets another answer to refused requests than [`Plainly`].
     pub fn refuse<R, F: Fn(&Refusal) -> Response<R>>(self, refuse: F) -> RateLimitLayer<C, F> {
         let Self { limiter, limits, name, caller, .. } = self;
         RateLimitLayer { limiter, limits, name, caller, refuse }
@@ -130,7 +133,7 @@ impl<S, C: Clone, D: Clone> Layer<S> for RateLimitLayer<C, D> {
     }
 }
 
-/// A service whose requests are limited: what [`RateLimitLayer`] makes of yours.
+/// A service whose requests are limited. [`RateLimitLayer`] makes it of yours.
 #[derive(Clone)]
 pub struct RateLimit<S, C, D = Plainly> {
     inner: S,
@@ -179,7 +182,7 @@ where
     }
 }
 
-/// Adds headers; what the route says of limits of its own stands.
+/// Adds headers. Those that the route has set for limits of its own stay.
 fn tell(map: &mut HeaderMap, headers: Headers) {
     for (name, value) in headers {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {

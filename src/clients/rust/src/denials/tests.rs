@@ -10,11 +10,11 @@ const PERIOD: u64 = 700;
 
 /// `5/700ms`, sliding, by the times of its units.
 #[derive(Default)]
-struct Limit {
+struct KnownLimit {
     taken: Vec<u64>,
 }
 
-impl Limit {
+impl KnownLimit {
     fn acquire(&mut self, cost: u64, now: u64) -> Decision {
         self.taken.retain(|time| time + PERIOD > now);
         let free = COUNT - self.taken.len() as u64;
@@ -42,7 +42,7 @@ fn it_denies_only_what_the_limit_would() {
     for seed in 0..300 {
         let mut dice = fastrand::Rng::with_seed(seed);
         let (start, denials) = (Instant::now(), Denials::default());
-        let mut limits = [Limit::default(), Limit::default()];
+        let mut limits = [KnownLimit::default(), KnownLimit::default()];
         let mut told: Vec<(&str, u64, u64, u64)> = Vec::new();
         let mut now = 0;
         for step in 0..200 {

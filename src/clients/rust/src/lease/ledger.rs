@@ -1,14 +1,14 @@
-//! What a process has on lease, and what it wants next.
+//! The units that a process has on lease, and those that it wants next.
 
 use std::time::{Duration, Instant};
 
 use crate::decision::{Decision, Source};
 use crate::lease::LeaseCounters;
 
-/// Fewer units are not worth the two round trips of a block.
+/// The least units of a block. Fewer are not worth its two round trips.
 const LEAST: u64 = 10;
 
-/// Units that were taken, and may be spent until then.
+/// Units that were taken, and may be spent until `until`.
 #[derive(Debug)]
 pub(super) struct Block {
     pub(super) id: String,
@@ -27,13 +27,13 @@ impl Block {
 pub(super) struct Ledger {
     pub(super) interval: Duration,
     pub(super) processes: u32,
-    /// What the server last said is left; below 0 without a limit.
+    /// The units that are left by the last word of the server; below 0 without a limit.
     pub(super) remaining: i64,
     pub(super) counters: LeaseCounters,
     pub(super) is_taking: bool,
-    /// By the time that they end.
+    /// The blocks, in the order in which they end.
     blocks: Vec<Block>,
-    /// No block is asked for before, after one that was refused.
+    /// The time before which no block is asked for, after one that was refused.
     rests: Option<Instant>,
     // Units that were asked for in the interval that runs, and in the one before.
     began: Instant,
@@ -57,7 +57,7 @@ impl Ledger {
         }
     }
 
-    /// So many units are asked for.
+    /// Records a request for `cost` units.
     pub(super) fn note(&mut self, cost: u64, now: Instant) {
         let passed = now.saturating_duration_since(self.began);
         if passed >= self.interval {
@@ -69,7 +69,7 @@ impl Ledger {
         self.current = self.current.saturating_add(cost);
     }
 
-    /// Spends so many units of the blocks that end first, or none.
+    /// Spends `cost` units of the blocks that end first, or none.
     pub(super) fn spend(&mut self, cost: u64, now: Instant) -> Option<Decision> {
         if cost == 0 || self.left(now) < cost {
             return None;
@@ -99,23 +99,23 @@ impl Ledger {
         decision
     }
 
-    /// Blocks that are spent, or whose interval is over: to be settled.
+    /// Removes the blocks that are spent or whose interval is over. They must be settled.
     pub(super) fn over(&mut self, now: Instant) -> Vec<Block> {
         self.blocks.extract_if(.., |block| block.left == 0 || now >= block.until).collect()
     }
 
-    /// All of them: to be settled.
+    /// Removes all blocks. They must be settled.
     pub(super) fn all(&mut self) -> Vec<Block> {
         std::mem::take(&mut self.blocks)
     }
 
-    /// Units that may be spent without asking.
+    /// The number of units that may be spent without asking.
     pub(super) fn left(&self, now: Instant) -> u64 {
         self.blocks.iter().filter(|block| now < block.until).map(|block| block.left).sum()
     }
 
-    /// The units of the next block, where less is left than half of that; they are being
-    /// taken from now on.
+    /// The units of the next block; `None` if more than half as many are left. The block counts as
+    /// being taken from now on.
     pub(super) fn wants(&mut self, now: Instant) -> Option<u64> {
         if self.is_taking || self.rests.is_some_and(|until| now < until) {
             return None;
@@ -132,14 +132,14 @@ impl Ledger {
         Some(wanted)
     }
 
-    /// What was asked for is there.
+    /// Adds the block that was asked for.
     pub(super) fn arrived(&mut self, block: Block) {
         self.is_taking = false;
         self.remaining = block.decision.remaining;
         self.blocks.push(block);
     }
 
-    /// What was asked for is refused: the next is not asked for before then.
+    /// Records that the block was refused. The next is not asked for before `until`.
     pub(super) fn rests_until(&mut self, until: Instant) {
         self.is_taking = false;
         self.rests = Some(until);

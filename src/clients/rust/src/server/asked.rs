@@ -1,17 +1,17 @@
-//! A question that goes on when nobody waits for its answer any more.
+//! A question that goes on when its caller waits for the answer no more.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::runtime::Handle;
 
-/// Dropped before its answer came, it goes on in the background.
+/// A question. If it is dropped before its answer came, it goes on in the background.
 pub(super) struct Asked<T: Send + 'static> {
-    question: Option<Question<T>>,
+    question: Option<PendingAnswer<T>>,
     runtime: Handle,
 }
 
-type Question<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type PendingAnswer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 impl<T: Send + 'static> Asked<T> {
     pub(super) fn new(question: impl Future<Output = T> + Send + 'static) -> Self {

@@ -9,13 +9,13 @@ use super::{CallOutcome, DecisionOutcome};
 
 type Provider = dyn MeterProvider + Send + Sync;
 
-struct Counters {
+struct Instruments {
     provider: Weak<Provider>,
     decisions: Counter<u64>,
     calls: Counter<u64>,
 }
 
-impl Counters {
+impl Instruments {
     fn of(provider: &Arc<Provider>) -> Self {
         let meter = provider.meter("floodgate_redis");
         let counter = |name: &'static str, description: &'static str| {
@@ -35,8 +35,8 @@ impl Counters {
     }
 }
 
-/// Of the provider that the application has set last.
-static CURRENT: RwLock<Option<Counters>> = RwLock::new(None);
+/// The instruments of the provider that the application has set last.
+static CURRENT: RwLock<Option<Instruments>> = RwLock::new(None);
 
 pub(crate) fn decided(outcome: DecisionOutcome) {
     let outcome = match outcome {
@@ -47,7 +47,7 @@ pub(crate) fn decided(outcome: DecisionOutcome) {
         DecisionOutcome::Charged => "charged",
         DecisionOutcome::Fallback => "fallback",
     };
-    count(outcome, |counters| &counters.decisions);
+    count(outcome, |instruments| &instruments.decisions);
 }
 
 pub(crate) fn called(outcome: CallOutcome) {
@@ -59,22 +59,22 @@ pub(crate) fn called(outcome: CallOutcome) {
         #[cfg(feature = "guard")]
         CallOutcome::Cached => "cached",
     };
-    count(outcome, |counters| &counters.calls);
+    count(outcome, |instruments| &instruments.calls);
 }
 
-fn count(outcome: &'static str, counter: impl Fn(&Counters) -> &Counter<u64>) {
+fn count(outcome: &'static str, counter: impl Fn(&Instruments) -> &Counter<u64>) {
     let provider = global::meter_provider();
     let attributes = [KeyValue::new("outcome", outcome)];
     {
         let current = CURRENT.read().unwrap_or_else(PoisonError::into_inner);
-        let is_current = |counters: &&Counters| counters.provider.ptr_eq(&Arc::downgrade(&provider));
-        if let Some(counters) = current.as_ref().filter(is_current) {
-            return counter(counters).add(1, &attributes);
+        let is_current = |instruments: &&Instruments| instruments.provider.ptr_eq(&Arc::downgrade(&provider));
+        if let Some(instruments) = current.as_ref().filter(is_current) {
+            return counter(instruments).add(1, &attributes);
         }
     }
     // The application has set its provider late, or another one: a counter stays with the
     // provider that made it.
-    let counters = Counters::of(&provider);
-    counter(&counters).add(1, &attributes);
-    *CURRENT.write().unwrap_or_else(PoisonError::into_inner) = Some(counters);
+    let instruments = Instruments::of(&provider);
+    counter(&instruments).add(1, &attributes);
+    *CURRENT.write().unwrap_or_else(PoisonError::into_inner) = Some(instruments);
 }

@@ -1,4 +1,4 @@
-//! Nothing is counted.
+//! Without the feature `opentelemetry` nothing is counted.
 
 use super::{CallOutcome, DecisionOutcome};
 

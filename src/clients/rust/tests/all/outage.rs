@@ -229,6 +229,65 @@ async fn a_lost_connection_is_no_outage() {
     assert_eq!((heard(), limiter.counters().fallback), (vec![], 0));
 }
 
+/// Nor is one of a waiter's own that cannot be opened, or that is lost: the others say nothing of an
+/// outage, and the waiter is decided over the connection of all.
+#[tokio::test]
+async fn a_waiter_whose_connection_fails_is_no_outage() {
+    let machine = Machine::start().await;
+    let (server, admin) = (machine.server(), machine.server());
+    let limiter = Limiter::new(&server, FailOpen);
+    let used_up = || limiter.acquire("full", "1/h");
+    let held = [("held", "concurrent:1")];
+    assert_eq!(used_up().await.unwrap().granted, 1);
+    let place = limiter.reserve(&held).await.unwrap();
+    // It has reserved nothing so far, and so has one connection.
+    let newcomer = Limiter::new(&machine.server(), FailOpen);
+    asks_again(&newcomer).await;
+    heard();
+    let info: String = line(&admin, "INFO clients").await;
+    let clients = info.lines().find_map(|line| line.strip_prefix("connected_clients:")).unwrap();
+    line::<redis::Value>(&admin, &format!("CONFIG SET maxclients {clients}")).await;
+    let wait = Duration::from_secs(20);
+    let denied = used_up().wait(wait).await.unwrap();
+    assert_eq!((denied.granted, denied.source), (0, Source::Redis));
+    assert!(matches!(limiter.reserve(&held).wait(wait).await, Err(ReserveError::Denied(_))));
+    place.commit().await;
+    limiter.reserve(&held).wait(wait).await.unwrap().commit().await;
+    assert_eq!(acquired(&limiter, 1, "free", "9/h", 1).await[0].source, Source::Redis);
+    let place = newcomer.reserve(&held).await.unwrap();
+    assert!(matches!(newcomer.reserve(&held).wait(wait).await, Err(ReserveError::Denied(_))));
+    place.commit().await;
+    assert_eq!(newcomer.counters().fallback, 0);
+
+    // While it stands in line: an operator ends its wait, or its connection.
+    line::<redis::Value>(&admin, "CONFIG SET maxclients 10000").await;
+    let place = limiter.reserve(&held).await.unwrap();
+    for ends in ["CLIENT UNBLOCK {id} ERROR", "CLIENT KILL ID {id}"] {
+        let ended = async {
+            eventually("both stand in line", async || {
+                in_line(&admin, "full").await == 1 && in_line(&admin, "held").await == 1
+            })
+            .await;
+            let list: String = line(&admin, "CLIENT LIST").await;
+            for client in list.lines().filter(|client| client.contains(" flags=b ")) {
+                let id = client.split(' ').next().unwrap().trim_start_matches("id=");
+                line::<redis::Value>(&admin, &ends.replace("{id}", id)).await;
+            }
+        };
+        let waiter = async { used_up().wait(wait).await };
+        let holder = async { limiter.reserve(&held).wait(wait).await };
+        let ((), denied, reserved) = futures_util::join!(ended, waiter, holder);
+        assert_eq!(
+            denied.map(|denied| (denied.granted, denied.source)).unwrap(),
+            (0, Source::Redis),
+            "{ends}"
+        );
+        assert!(matches!(reserved, Err(ReserveError::Denied(_))), "{ends}");
+    }
+    place.commit().await;
+    assert_eq!((heard(), limiter.counters().fallback), (vec![], 0));
+}
+
 /// The connections of the first end with it.
 #[test]
 fn one_runtime_after_the_other() {

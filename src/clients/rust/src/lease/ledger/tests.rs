@@ -14,12 +14,12 @@ struct Grant {
 }
 
 /// `count/1s`, sliding.
-struct Limit {
+struct LeasedLimit {
     count: u64,
     grants: Vec<Grant>,
 }
 
-impl Limit {
+impl LeasedLimit {
     fn used(&self, now: u64) -> u64 {
         self.grants.iter().filter(|grant| grant.at + PERIOD > now).map(|grant| grant.units).sum()
     }
@@ -84,7 +84,7 @@ fn a_ledger_does_what_its_model_says() {
         let count = [100, 1000, 5000][dice.usize(0..3)];
         let processes = dice.u32(1..=4);
         let start = Instant::now();
-        let mut limit = Limit { count, grants: Vec::new() };
+        let mut limit = LeasedLimit { count, grants: Vec::new() };
         let mut makers: Vec<_> = (0..processes)
             .map(|_| {
                 let mut ledger = Ledger::new(Duration::from_millis(INTERVAL), start);
