@@ -209,7 +209,7 @@ unsafe fn load_bytes<R>(
     loaded
         .ok()?
         .inspect_err(|reason| {
-            log::line(log::LogLevel::Warning, &format!("floodgate: refused {what}: {reason}"));
+            log::line(log::LogLevel::Warning, &format!("refused {what}: {reason}"));
         })
         .ok()
 }
