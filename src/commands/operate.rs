@@ -19,7 +19,7 @@ use crate::types::effect::ratelimit::{RateLimitChange, SetBlock, SetPin};
 use crate::types::intern::{self, ParsedLimits};
 use crate::types::ratelimit::RateLimit;
 use crate::types::ratelimit::encoding::LONGEST_REASON;
-use crate::types::until::{Until, Validity};
+use crate::types::until::Until;
 use std::ffi::CStr;
 
 /// `RL.RESET key [key …]`: forgets usage, and keeps pin and block. Replies the number of keys that
@@ -98,7 +98,7 @@ pub fn pin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     };
     let change = RateLimitChange::Pin(SetPin { text: &text, until });
     set(ctx, name, now, c"rl.pin", change, |value| {
-        value.pin(now).is_some_and(|pin| *pin.text == *text && stays(pin.validity, until, now))
+        value.pin(now).is_some_and(|pin| *pin.text == *text && pin.validity.stays(until, now))
     })?;
     metrics::count(ctx.main(), |m| &mut m.pins);
     Ok(())
@@ -148,7 +148,7 @@ pub fn block(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     }
     let change = RateLimitChange::Block(SetBlock { until, reason });
     set(ctx, name, now, c"rl.block", change, |value| {
-        value.block(now).is_some_and(|block| *block.reason == *reason && stays(block.validity, until, now))
+        value.block(now).is_some_and(|block| *block.reason == *reason && block.validity.stays(until, now))
     })?;
     metrics::count(ctx.main(), |m| &mut m.blocks);
     Ok(())
@@ -169,11 +169,6 @@ fn set(
     }
     reply::ok(ctx);
     Ok(())
-}
-
-/// True if something that lasts equals one that begins now with this end.
-fn stays(validity: Validity, until: Until, now: Micros) -> bool {
-    !validity.stepped_back(now) && validity.recorded() == until
 }
 
 fn reason_of(arg: Arg<'_>) -> Result<&[u8], Error> {
