@@ -130,7 +130,7 @@ fn rows<N: Deref<Target = [u8]>, T>(
 /// the state of a breaker. `None` if it would be granted, or if that is unknown.
 fn by(ctx: &Context<'_>, name: Arg<'_>) -> Option<String> {
     let now = ctx.now();
-    let key = ctx.read(name);
+    let key = ctx.look(name);
     if let Ok(Some(circuit)) = key.value::<CbCircuit>() {
         let seen = open::view(ctx, name.bytes(), &circuit, now);
         let denies = seen.retry > RetryAfter::Now && !circuit.is_over(now);
