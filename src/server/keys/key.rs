@@ -276,8 +276,8 @@ impl Context<'_> {
         ReadKey::open(self, name, raw::REDISMODULE_READ)
     }
 
-    /// Opens a key for reading, for a scan or a list that nobody uses the key by: its idle time goes on,
-    /// and it is neither hit nor missed.
+    /// Opens a key for reading without using it: for scans, lists, and what the module itself looks at.
+    /// The key's idle time goes on, and no hit and no miss is counted.
     pub fn look<'k>(&'k self, name: Arg<'k>) -> ReadKey<'k> {
         ReadKey::open(self, name, look_mode(self))
     }

@@ -5,11 +5,6 @@ use std::{thread, time::Duration};
 
 use crate::harness::{Server, call};
 
-/// Server versions from which a module can look without counting a hit or a miss.
-fn looks_without_figures(server: &Server) -> bool {
-    server.is_valkey() || server.at_least(7, 2)
-}
-
 fn idle(server: &Server, key: &str) -> i64 {
     call!(server, "OBJECT", "IDLETIME", key).int()
 }
@@ -53,11 +48,9 @@ fn scans_and_lists_are_no_use_of_a_key() {
         let before = figures(&server);
         let reply = server.line(command);
         assert!(reply.error().is_none(), "{command}: {reply:?}");
+        assert_eq!(figures(&server), before, "{command}");
         for key in all {
             assert!(idle(&server, key) >= 1, "{command} uses {key}");
-        }
-        if looks_without_figures(&server) {
-            assert_eq!(figures(&server), before, "{command}");
         }
     }
     // What goes, goes all the same, and nothing else does.
