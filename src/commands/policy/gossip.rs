@@ -221,7 +221,7 @@ fn take_over(ctx: &Context<'_>, from: NodeId, received: ReceivedEntries) {
     match commit::commit(ctx, &PolicyChange::of(news.entries)) {
         Ok(()) => metrics::add(ctx.main(), |m| &mut m.policies_taken_over, count),
         Err(error) => {
-            ctx.log(LogLevel::Warning, &format!("policies of node {from} were not taken over: {error}"))
+            ctx.log(LogLevel::Warning, &format!("policies of node {from} were not taken over: {error}"));
         }
     }
 }
