@@ -264,7 +264,7 @@ fn a_module_that_is_named_twice_says_so() {
     let module = module_path();
     let module = module.to_str().unwrap();
     let started = Server::builder().args(["--loadmodule", module]).try_start();
-    let log = started.err().expect("it starts with the module twice");
+    let Err(log) = started else { panic!("it starts with the module twice") };
     assert!(log.contains(LOADED_TWICE), "{log}");
     // Before 7.0 MODULE needs no leave.
     let leave: &[&str] =
