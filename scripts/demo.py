@@ -15,7 +15,9 @@ other ones than `redis-server` and the release build.
 """
 
 import calendar
+import contextlib
 import gzip
+import io
 import ipaddress
 import os
 import random
@@ -281,25 +283,49 @@ def show(addresses, top):
 
 def number(name, default):
     text = os.environ.get(name) or str(default)
-    if not text.isdigit() or int(text) < 1:
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) < 1:
         fail("%s=%s is not a number of 1 and more" % (name, text))
     return int(text)
 
 
+def write(text):
+    """Writes to standard output. A reader that stops early (`| head`) is no failure."""
+    problem = None
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        problem = "cannot write to standard output: %s" % error.strerror
+    # At its end Python would try to write once more.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if problem:
+        fail(problem)
+
+
 def main():
     if len(sys.argv) > 1:
-        print(__doc__.strip())
+        write(__doc__.strip() + "\n")
         sys.exit(0 if sys.argv[1] in ("-h", "--help") else 2)
     limits = os.environ.get("LIMITS") or "10/m"
     top = number("TOP", 15)
     source, requests, passed_over = read_log()
-    span = requests[-1][1] - requests[0][1]
     with Server() as server:
         client = server.client()
         began = time.monotonic()
         addresses = replay(client, requests, limits)
         took = time.monotonic() - began
 
+    with contextlib.redirect_stdout(io.StringIO()) as table:
+        tell(limits, top, source, requests, passed_over, addresses, took)
+    write(table.getvalue())
+
+
+def tell(limits, top, source, requests, passed_over, addresses, took):
+    """Prints what became of the requests."""
+    span = requests[-1][1] - requests[0][1]
     granted = sum(one.granted for one in addresses.values())
     stamp = "%d %b %Y %H:%M"
     print()

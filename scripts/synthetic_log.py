@@ -6,7 +6,9 @@
 A week of traffic of up to 100 000 addresses, a few of them busy, the same in
 every run."""
 
+import os
 import random
+import re
 import sys
 import time
 
@@ -22,7 +24,7 @@ AGENTS = [
 
 
 def main() -> None:
-    lines = int(sys.argv[1]) if len(sys.argv) == 2 and sys.argv[1].isdigit() else 0
+    lines = int(sys.argv[1]) if len(sys.argv) == 2 and re.fullmatch("[0-9]{1,12}", sys.argv[1]) else 0
     if lines == 0:
         sys.exit("usage: scripts/synthetic_log.py LINES")
     dice = random.Random(2026)
@@ -40,5 +42,10 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except BrokenPipeError:
-        sys.stderr.close()
+        sys.stdout.flush()
+    except OSError as error:
+        # At its end Python would try to write once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # A reader that stops early (`| head`) is no failure.
+        if not isinstance(error, BrokenPipeError):
+            sys.exit(f"made_log: cannot write to standard output: {error.strerror}")

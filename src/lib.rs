@@ -32,7 +32,6 @@ pub use table::COMMANDS;
 
 use server::context::Context;
 use server::ffi::alloc::ServerAlloc;
-use server::ffi::log::LogLevel;
 use server::keys::data_type;
 
 /// The functions that listen to events of the server.
@@ -54,20 +53,8 @@ static LISTENERS: &[&[server::events::EventListener]] = &[
 /// The gauges of the layers above `observe`, for INFO and RL.METRICS.
 static GAUGES: &[&[observe::metrics::Gauge]] = &[queue::status::GAUGES, limiter::policies::gossip::GAUGES];
 
-/// Loads the module, or logs why it does not load.
-fn load(ctx: &redis_module::Context, args: &[redis_module::RedisString]) -> redis_module::Status {
-    let ctx = server::load::context(ctx);
-    match begin(&ctx, args) {
-        Ok(()) => redis_module::Status::Ok,
-        Err(reason) => {
-            ctx.log(LogLevel::Warning, &format!("floodgate does not load: {reason}"));
-            redis_module::Status::Err
-        }
-    }
-}
-
 /// The steps of loading. The settings come first, because they say which commands there are.
-fn begin(ctx: &Context<'_>, args: &[redis_module::RedisString]) -> Result<(), String> {
+fn load(ctx: &Context<'_>, args: &[redis_module::RedisString]) -> Result<(), String> {
     server::load::begin(ctx)?;
     server::load::settings::register(ctx, settings::TABLE, args)?;
     data_type::register::<types::ratelimit::RateLimit>(ctx)?;
@@ -88,17 +75,7 @@ fn begin(ctx: &Context<'_>, args: &[redis_module::RedisString]) -> Result<(), St
     Ok(())
 }
 
-/// The functions that the server looks for in the library.
-mod library {
-    #![allow(missing_docs)] // the macro writes them
-    use super::{ServerAlloc, load};
+#[global_allocator]
+static ALLOCATOR: ServerAlloc = ServerAlloc;
 
-    redis_module::redis_module! {
-        name: "floodgate",
-        version: 100,
-        allocator: (ServerAlloc, ServerAlloc),
-        data_types: [],
-        init: load,
-        commands: [],
-    }
-}
+server::load::library::library! { name: c"floodgate", version: 100, load: load }

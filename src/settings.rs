@@ -87,15 +87,15 @@ impl DurationSetting {
     }
 }
 
-/// Logs a notice for an operator whose configuration is from version 0.1, in which a duration
-/// needed no unit.
+/// Logs a notice for an operator whose configuration is of a version in which a duration needed no
+/// unit.
 fn tell_unitless(name: &CStr, text: &str, now: &str) {
     let (name, text) = (name.to_string_lossy(), shown(text.as_bytes()));
     log::line(
         LogLevel::Notice,
         &format!(
-            "floodgate: setting '{name}' = '{text}' has a duration without a unit, taken as milliseconds \
-             as version 0.1 did: write {now}"
+            "setting '{name}' = '{text}' has a duration without a unit, taken as milliseconds \
+             as versions before durations had units did: write {now}"
         ),
     );
 }

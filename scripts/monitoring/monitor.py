@@ -6,6 +6,7 @@ Secrets: scripts/monitoring/secrets/slack-url and secrets/pagerduty-key."""
 
 import os
 import pathlib
+import re
 import signal
 import sys
 
@@ -15,7 +16,9 @@ FOLDER = pathlib.Path(os.environ.get("MONITOR_DATA", HERE / "../../.cache/monito
 
 
 def main():
-    port = int(os.environ.get("PORT", "6379"))
+    port = os.environ.get("PORT") or "6379"
+    if not re.fullmatch("[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
+        sys.exit(f"monitor: PORT={port} is not a port from 1 to 65535")
     FOLDER.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     with Stack(FOLDER, port) as stack:

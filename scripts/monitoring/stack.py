@@ -61,7 +61,10 @@ class Stack:
     def run(self, *command):
         name = pathlib.Path(command[0]).name
         with open(self.folder / f"{name}.log", "w") as log:
-            self.processes.append(subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log))
+            try:
+                self.processes.append(subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log))
+            except OSError as error:
+                raise SystemExit(f"cannot start {name}: {error.strerror} (scripts/setup.sh monitor installs it)") from None
 
     def check(self):
         """A port may be somebody else's: then ours has ended."""

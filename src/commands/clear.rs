@@ -9,7 +9,7 @@ use crate::server::effects::replicate;
 use crate::server::ffi::args::Args;
 use crate::server::ffi::call::{self, OwnedString};
 use crate::server::ffi::reply;
-use crate::server::keys::key::Key;
+use crate::server::keys::key::ReadKey;
 use crate::types::cbcircuit::CbCircuit;
 use crate::types::ratelimit::RateLimit;
 
@@ -23,13 +23,16 @@ pub fn clear(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let found = scan(ctx, args)?;
     let mut deleted: Vec<&[u8]> = Vec::new();
     let strings: Vec<_> = found.keys.iter().map(|name| OwnedString::new(ctx, name)).collect();
-    ctx.settle_keys(strings.iter().map(OwnedString::arg));
-    for (name, string) in found.keys.iter().zip(&strings) {
-        if !call::user_may_change(ctx, string.arg()) {
-            continue;
-        }
+    // Only a look tells whose a key is: opening it for writing would count as a use of it.
+    let ours = |string: &OwnedString<'_>| {
+        call::user_may_change(ctx, string.arg()) && clears(&ctx.look(string.arg()), now)
+    };
+    let going: Vec<_> = found.keys.iter().zip(&strings).filter(|(_, string)| ours(string)).collect();
+    ctx.settle_keys(going.iter().map(|(_, string)| string.arg()));
+    for (name, string) in going {
         let mut key = ctx.write(string.arg());
-        if clears(&mut key, now) {
+        // Another module may have changed it since.
+        if clears(&key, now) {
             key.delete();
             key.emptied(c"rl.clear");
             deleted.push(name);
@@ -47,7 +50,7 @@ pub fn clear(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 }
 
 /// Whether the key is ours and no operator set anything on it.
-fn clears(key: &mut Key<'_>, now: Micros) -> bool {
+fn clears(key: &ReadKey<'_>, now: Micros) -> bool {
     if let Ok(Some(value)) = key.value::<RateLimit>() {
         return value.pin(now).is_none() && value.block(now).is_none();
     }

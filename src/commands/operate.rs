@@ -20,7 +20,7 @@ use crate::types::effect::ratelimit::{RateLimitChange, SetBlock, SetPin};
 use crate::types::intern::{self, ParsedLimits};
 use crate::types::ratelimit::RateLimit;
 use crate::types::ratelimit::encoding::LONGEST_REASON;
-use crate::types::until::{Until, Validity};
+use crate::types::until::Until;
 use std::ffi::CStr;
 
 /// `RL.RESET key [key …]`: forgets usage, and keeps pin and block. Replies the number of keys that
@@ -99,7 +99,7 @@ pub fn pin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     };
     let change = RateLimitChange::Pin(SetPin { text: &text, until });
     set(ctx, name, now, c"rl.pin", change, |value| {
-        value.pin(now).is_some_and(|pin| *pin.text == *text && stays(pin.validity, until, now))
+        value.pin(now).is_some_and(|pin| *pin.text == *text && pin.validity.stays(until, now))
     })?;
     metrics::count(ctx.main(), |m| &mut m.pins);
     Ok(())
@@ -150,7 +150,7 @@ pub fn block(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     }
     let change = RateLimitChange::Block(SetBlock { until, reason });
     set(ctx, name, now, c"rl.block", change, |value| {
-        value.block(now).is_some_and(|block| *block.reason == *reason && stays(block.validity, until, now))
+        value.block(now).is_some_and(|block| *block.reason == *reason && block.validity.stays(until, now))
     })?;
     metrics::count(ctx.main(), |m| &mut m.blocks);
     Ok(())
@@ -171,11 +171,6 @@ fn set(
     }
     reply::ok(ctx);
     Ok(())
-}
-
-/// True if something that lasts equals one that begins now with this end.
-fn stays(validity: Validity, until: Until, now: Micros) -> bool {
-    !validity.stepped_back(now) && validity.recorded() == until
 }
 
 /// `RL.UNBLOCK key`: replies 1 if the key was blocked or one of its limits was closed, else 0.

@@ -77,7 +77,7 @@ pub fn top(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     // The other lists are of now anyway.
     let options = match which {
         TopList::Decided(_) => const { &Options::of(ARGUMENTS) },
-        TopList::OpenBreakers | TopList::Blocked | TopList::Pinned => const { &Options::of(&[]) },
+        _ => const { &Options::of(&[]) },
     };
     let mut lately = false;
     while let Some((option, _)) = cursor.option(options)? {
@@ -144,7 +144,7 @@ fn rows<N: Deref<Target = [u8]>, T>(
 /// the state of a breaker. `None` if it would be granted, or if that is unknown.
 fn by(ctx: &Context<'_>, name: Arg<'_>) -> Option<String> {
     let now = ctx.now();
-    let key = ctx.read(name);
+    let key = ctx.look(name);
     if let Ok(Some(circuit)) = key.value::<CbCircuit>() {
         let seen = open::view(ctx, name.bytes(), &circuit, now);
         let denies = seen.retry > RetryAfter::Now && !circuit.is_over(now);

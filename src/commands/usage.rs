@@ -199,7 +199,7 @@ pub fn scan(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         if !call::user_may_read(ctx, string.arg()) {
             continue;
         }
-        let key = ctx.read(string.arg());
+        let key = ctx.look(string.arg());
         if let Ok(Some(value)) = key.value::<RateLimit>()
             && let Some(usage) = live(&value, now)
         {

@@ -21,7 +21,7 @@ pub fn look_at_each<T>(
     names.retain(ctx.main(), |named, since| {
         ctx.in_database(named.0, || {
             let string = OwnedString::new(ctx, &named.1);
-            let (keeps, what) = look(&ctx.read(string.arg()), since);
+            let (keeps, what) = look(&ctx.look(string.arg()), since);
             found.extend(what.map(|what| (named.clone(), what)));
             keeps
         })

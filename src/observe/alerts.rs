@@ -105,7 +105,8 @@ pub fn on_breaker_check(longest: fn(&Context<'_>) -> WorstFigure) {
 }
 
 /// The breakers are looked at again after this many microseconds by the clock of commands, or after
-/// [`BREAKERS_IN_FACT`] by the real clock. A look opens the key of each breaker.
+/// [`BREAKERS_IN_FACT`] by the real clock. A look opens the key of each breaker, in the mode that
+/// leaves no trace.
 const BREAKERS_US: u64 = 1_000_000;
 const BREAKERS_IN_FACT: Duration = Duration::from_millis(500);
 

@@ -130,6 +130,11 @@ impl Validity {
         self.until.lasts(now)
     }
 
+    /// True if something that begins now with this end would last no other time.
+    pub fn stays(self, until: Until, now: Micros) -> bool {
+        !self.stepped_back(now) && self.recorded() == until
+    }
+
     /// True if the clock stepped back to before the beginning.
     pub fn stepped_back(self, now: Micros) -> bool {
         now < self.since

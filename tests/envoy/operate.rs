@@ -6,11 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use envoy_types::pb::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::{
-    fixtures::{NOON, RUNTIME, Service, descriptor},
+    fixtures::{Borrower, NOON, RUNTIME, Service, descriptor},
     harness::{Server, eventually},
 };
 
@@ -124,6 +125,71 @@ fn a_server_that_refuses_is_not_ready_until_it_decides() {
     redis.ok("CLIENT PAUSE 2500 WRITE");
     service.wait_log("Redis does not decide: Redis did not answer");
     service.wait_connected();
+}
+
+/// The health as gRPC, HTTP and the metrics tell it.
+#[track_caller]
+fn follows(service: &Service, up: bool) {
+    let (grpc, http) = if up { (SERVING, 200) } else { (NOT_SERVING, 503) };
+    eventually(Duration::from_secs(30), "the health follows", || health(service, "") == grpc);
+    assert_eq!(service.page("/healthcheck").status, http);
+    assert_eq!(service.metric("floodgate_envoy_redis_up"), u64::from(up));
+}
+
+#[test]
+fn a_user_without_the_rights_is_not_ready_until_it_has_them() {
+    let redis = Server::start();
+    let url = format!("redis://limiter:x@127.0.0.1:{}", redis.port());
+    for (lacks, has) in [
+        ("~envoy:* +rl.quota +rl.refund +ping", "+rl.batch"),
+        ("~other:* +rl.batch +rl.quota +rl.refund +ping", "~envoy:*"),
+    ] {
+        redis.ok(&format!("ACL SETUSER limiter reset on >x {lacks}"));
+        let service = Service::alone(CONFIG, &["--redis", &url]);
+        service.wait_connected();
+        let asking = service.asking("d");
+        let refused = asking.send(1, vec![descriptor("a=1")]).unwrap_err();
+        assert!(refused.message().contains("permissions"), "{refused:?}");
+        service.wait_log("Redis does not decide: NOPERM");
+        follows(&service, false);
+        // It stays so without another request.
+        std::thread::sleep(Duration::from_millis(2500));
+        follows(&service, false);
+        redis.ok(&format!("ACL SETUSER limiter {has}"));
+        follows(&service, true);
+        assert!(asking.ask(&["a=1"]).ok());
+        assert_eq!(redis.info_field("floodgate", "floodgate_batch_denied"), "0");
+    }
+    // What the log asks for is a right that the README names.
+    redis.ok("ACL SETUSER limiter reset on >x ~envoy:* +rl.batch +rl.quota +ping");
+    let service = Service::alone(CONFIG, &["--redis", &url]);
+    service.wait_log("Redis does not decide: NOPERM");
+    let told: String =
+        service.log().lines().filter(|line| line.contains("does not decide")).map(str::to_owned).collect();
+    assert!(told.contains("rl.refund") && !told.contains("rl.release"), "{told}");
+    // The other right does not help whoever gives units back.
+    redis.ok("ACL SETUSER limiter +rl.release");
+    service.wait_connected();
+    let back = RateLimitDescriptor { is_negative_hits: true, ..descriptor("a=1") };
+    let _ = service.asking("d").send(1, vec![back]).unwrap_err();
+    follows(&service, false);
+    redis.ok("ACL SETUSER limiter +rl.refund");
+    follows(&service, true);
+}
+
+#[test]
+fn what_is_lent_needs_its_rights_too() {
+    let redis = Server::start();
+    redis.ok("ACL SETUSER limiter on >x ~envoy:* +rl.quota +rl.commit +rl.release +multi +exec +ping");
+    let url = format!("redis://limiter:x@127.0.0.1:{}", redis.port());
+    let service = Service::alone("domain: d\ndescriptors: [{key: a, limits: 100/h}]\n", &["--redis", &url]);
+    service.wait_connected();
+    let mut envoy = Borrower::connect(service.grpc(), "d");
+    envoy.hears_nothing("a=1", 0, 1);
+    service.wait_log("Redis does not decide: ");
+    follows(&service, false);
+    redis.ok("ACL SETUSER limiter +rl.reserve");
+    follows(&service, true);
 }
 
 #[test]

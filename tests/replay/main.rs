@@ -13,7 +13,7 @@ use std::{
     fs,
     io::Write as _,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 use support::{Dice, LoggedRequest, logged_requests, named_log};
 
@@ -490,6 +490,113 @@ fn times_between_two_seconds_count() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("FIELDS='time=1+2,key=4'"), "{refused:?}");
     let shown = text(&replay(&["--limits", "1/s", "--fields", "time=1+2,key=3", path.to_str().unwrap()]));
     assert!(shown.starts_with("2 requests of 1 key, 2015-05-17 10:05:00 to 2015-05-17 10:05:02"), "{shown}");
+}
+
+/// A log of one line under some names, and a folder for what is written.
+#[test]
+fn an_output_never_overwrites_a_log_or_another_output() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let log = path("one.log");
+    let text = line("1.1.1.1", 0);
+    fs::write(&log, &text).unwrap();
+    fs::hard_link(&log, path("hard")).unwrap();
+    std::os::unix::fs::symlink(&log, path("soft")).unwrap();
+    std::os::unix::fs::symlink("new.csv", path("to-new")).unwrap();
+    let is_log = "that file is one of the logs, and would be overwritten";
+    for option in ["--csv", "--timeline", "--picture"] {
+        for output in [log.clone(), path("hard"), path("soft"), path("./one.log")] {
+            let refused = replay(&["--limits", "1/m", option, &output, &log]);
+            let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+            assert_eq!(fs::read_to_string(&log).unwrap(), text, "{option} {output}");
+            assert_eq!(
+                (refused.status.code(), said.trim_end()),
+                (Some(1), &*format!("replay: {option} {output}: {is_log}"))
+            );
+            assert!(refused.stdout.is_empty());
+        }
+    }
+    // The log that standard input is.
+    let refused = Command::new(env!("CARGO_BIN_EXE_replay"))
+        .args(["--limits", "1/m", "--csv", &log, "-"])
+        .stdin(fs::File::open(&log).unwrap())
+        .output()
+        .unwrap();
+    assert_eq!((refused.status.code(), fs::read_to_string(&log).unwrap()), (Some(1), text));
+    for second in ["new.csv", "to-new"] {
+        let refused =
+            replay(&["--limits", "1/m", "--csv", &path("new.csv"), "--timeline", &path(second), &log]);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(said.trim_end(), format!("replay: --timeline {}: --csv writes that file", path(second)));
+        assert!(!refused.status.success() && !Path::new(&path("new.csv")).exists());
+    }
+    // Where nothing is kept, nothing is overwritten; what is no log may be written again.
+    text_of_success(&["--limits", "1/m", "--csv", "/dev/null", "--timeline", "/dev/null", &log]);
+    for _ in 0..2 {
+        text_of_success(&[
+            "--limits",
+            "1/m",
+            "--csv",
+            &path("new.csv"),
+            "--timeline",
+            &path("time.csv"),
+            &log,
+        ]);
+    }
+}
+
+#[track_caller]
+fn text_of_success(args: &[&str]) {
+    text(&replay(args));
+}
+
+#[test]
+fn what_cannot_be_written_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("one.log");
+    fs::write(&log, line("1.1.1.1", 0) + &line("1.1.1.1", 1)).unwrap();
+    let run = |out: Stdio, err: Stdio| {
+        let mut run = Command::new(env!("CARGO_BIN_EXE_replay"));
+        run.args(["--limits", "1/m"])
+            .arg(&log)
+            .stdout(out)
+            .stderr(err)
+            .spawn()
+            .unwrap()
+            .wait_with_output()
+            .unwrap()
+    };
+    let full = || Stdio::from(fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    let refused = run(full(), Stdio::piped());
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.starts_with("replay: cannot write to standard output: No space left on device"), "{said}");
+    // Nobody reads standard error: the table is there all the same.
+    let done = run(Stdio::piped(), full());
+    assert_eq!(done.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&done.stdout).contains("1.1.1.1"));
+    assert_eq!(run(full(), full()).status.code(), Some(1));
+    // A reader that has stopped is no failure.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(run(Stdio::from(writer), Stdio::piped()).status.code(), Some(0));
+}
+
+#[test]
+fn an_element_of_a_list_is_named_by_its_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("caddy.log");
+    let one = r#"{"ts":1431857103.5,"request":{"headers":{"X-Forwarded-For":["1.2.3.4, 10.0.0.1"]}}}"#;
+    fs::write(&log, format!("{one}\n{one}\n")).unwrap();
+    let log = log.to_str().unwrap();
+    let by = |key: &str| replay(&["--limits", "1/m", "--fields", &format!("time=ts,key={key}"), log]);
+    assert!(text(&by("request.headers.X-Forwarded-For.0")).contains("1.2.3.4"));
+    let said = String::from_utf8_lossy(&by("request.headers.X-Forwarded-For").stderr).into_owned();
+    assert!(
+        said.contains("the key that you named is a list in that line: write .0 after its name"),
+        "{said}"
+    );
+    assert!(said.contains("the fields of that line are request.headers.X-Forwarded-For.0, ts"), "{said}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The connection to Redis. All requests share one. A task of its own connects again after a loss,
 //! and meanwhile a request gets an error at once.
 
+use crate::refused::{self, RefusedCommands};
 use redis::aio::MultiplexedConnection;
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
@@ -23,9 +24,6 @@ const PING_INTERVAL: Duration = Duration::from_secs(1);
 const REFUSAL_INTERVAL: Duration = Duration::from_secs(5);
 /// The most reasons that are told in one such time.
 const MOST_REASONS: usize = 16;
-/// The codes of the errors of a server that takes nothing more into its memory. A transaction that
-/// it refused has the second one.
-const FULL: [&str; 2] = ["OOM", "EXECABORT"];
 /// The pause after the first attempt that failed.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -105,17 +103,17 @@ impl Connection {
     /// Sends commands. Returns `count` answers, from the one at `from` on.
     async fn ask(
         &mut self,
-        commands: Pipeline,
+        commands: &Pipeline,
         from: usize,
         count: usize,
         key: &str,
     ) -> RedisResult<Vec<Value>> {
         match self {
-            Self::Single(connection) => connection.send_packed_commands(&commands, from, count).await,
+            Self::Single(connection) => connection.send_packed_commands(commands, from, count).await,
             Self::Cluster(connection) => {
                 let route = Route::with_key(key, SlotAddr::Master);
                 connection
-                    .route_pipeline(commands, from, count, SingleNodeRoutingInfo::SpecificNode(route))
+                    .route_pipeline(commands.clone(), from, count, SingleNodeRoutingInfo::SpecificNode(route))
                     .await
             }
         }
@@ -135,35 +133,34 @@ impl Connection {
 
     /// The reason why the server decides nothing, if it decides nothing. The probe is a write that
     /// changes nothing: it gives units back on a key that never exists. A user has the rights for one
-    /// of the two commands.
+    /// of the two commands; one without both is told of the first.
     async fn unable(&mut self, probe: &str) -> Option<String> {
         let mut refund = redis::cmd("RL.REFUND");
         refund.arg(probe).arg(1);
+        let unable = self.refusal(refund, probe).await?;
+        if !unable.starts_with("NOPERM") {
+            return Some(unable);
+        }
         let mut release = redis::cmd("RL.RELEASE");
         release.arg("none").arg(1).arg(probe);
-        let mut unable = None;
-        for command in [refund, release] {
-            unable = self.refusal(command, probe).await;
-            if unable.as_ref().is_none_or(|why| !why.starts_with("NOPERM")) {
-                break;
-            }
-        }
-        unable
+        let other = self.refusal(release, probe).await?;
+        Some(if other.starts_with("NOPERM") { unable } else { other })
     }
 
-    /// The reason why the server takes nothing more into its memory, if that is so. The probe grants,
-    /// and leaves no key.
-    async fn full(&mut self, probe: &str) -> Option<String> {
-        let mut batch = redis::cmd("RL.BATCH");
-        batch.arg("EACH").arg(1).arg(probe).arg("unlimited").arg(1);
-        self.refusal(batch, probe).await.filter(|why| FULL.iter().any(|code| why.starts_with(code)))
+    /// The reason why the server still refuses commands, if it does.
+    async fn still_refuses(&mut self, refused: &RefusedCommands) -> Option<String> {
+        let RefusedCommands { again, from, count, key } = refused;
+        match timeout(CONNECT_TIMEOUT, self.ask(again, *from, *count, key)).await {
+            Ok(answers) => refused::still(&answers),
+            Err(_) => Some(ConnectError::Slow.to_string()),
+        }
     }
 
     /// The reason why the server does not carry out a command, if it does not.
     async fn refusal(&mut self, command: Cmd, key: &str) -> Option<String> {
         let mut commands = Pipeline::with_capacity(1);
         commands.add_command(command);
-        let Ok(answer) = timeout(CONNECT_TIMEOUT, self.ask(commands, 0, 1, key)).await else {
+        let Ok(answer) = timeout(CONNECT_TIMEOUT, self.ask(&commands, 0, 1, key)).await else {
             return Some(ConnectError::Slow.to_string());
         };
         let why =
@@ -188,8 +185,10 @@ pub struct Link {
     commands: AtomicU64,
     /// The key of the probe.
     probe: String,
-    /// A key in the slot of the last commands that were refused because memory is full.
-    full: Mutex<Option<String>>,
+    /// The last commands of requests that were refused for want of memory or of a right. The usual
+    /// probe does not meet that: a server without memory still takes what gives units back, and a
+    /// user may lack the rights for other commands only.
+    refused: Mutex<Option<RefusedCommands>>,
     /// The reasons of refusals that were written to the log, and when.
     told: Mutex<Vec<(String, Instant)>>,
 }
@@ -205,7 +204,7 @@ impl Link {
             commands: AtomicU64::new(0),
             // No domain is empty, so this is no descriptor's key.
             probe: format!("{prefix}:{{}}:health"),
-            full: Mutex::new(None),
+            refused: Mutex::new(None),
             told: Mutex::new(Vec::new()),
         }
     }
@@ -243,16 +242,10 @@ impl Link {
         }
     }
 
-    /// Remembers a refusal for want of memory. The usual probe does not meet it, because a server
-    /// without memory still takes what gives units back.
-    fn notice(&self, values: &[Value], key: &str) {
-        let full = |value: &Value| match value {
-            Value::ServerError(why) => FULL.contains(&why.code()),
-            _ => false,
-        };
-        if values.iter().any(full) {
-            let slot = key.split_inclusive('}').next().unwrap_or_default();
-            *self.full.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{slot}:health"));
+    /// Remembers commands that were refused, if any were.
+    fn notice(&self, refused: Option<RefusedCommands>) {
+        if refused.is_some() {
+            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
         }
     }
 
@@ -261,9 +254,10 @@ impl Link {
         if let Some(why) = connection.unable(&self.probe).await {
             return Some(why);
         }
-        let probe = self.full.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        let why = connection.full(&probe).await?;
-        *self.full.lock().unwrap_or_else(PoisonError::into_inner) = Some(probe);
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let why = connection.still_refuses(&refused).await?;
+        // Commands that were refused meanwhile say more of the present.
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(refused);
         Some(why)
     }
 
@@ -276,9 +270,9 @@ impl Link {
     pub async fn ask(&self, commands: Pipeline, count: usize, key: &str) -> Result<Vec<Value>, LinkError> {
         let Some(mut connection) = self.connection() else { return Err(LinkError::Away) };
         self.commands.fetch_add(count as u64, Ordering::Relaxed);
-        let values = connection.ask(commands, 0, count, key).await.map_err(|why| self.failed(&why))?;
-        self.notice(&values, key);
-        Ok(values)
+        let answers = connection.ask(&commands, 0, count, key).await;
+        self.notice(RefusedCommands::of(&commands, &answers, key));
+        answers.map_err(|why| self.failed(&why))
     }
 
     /// Sends one command.
@@ -306,9 +300,9 @@ impl Link {
         self.commands.fetch_add(count as u64, Ordering::Relaxed);
         commands.atomic();
         // The answers to MULTI and to each command come first, and then the one to EXEC.
-        let values = connection.ask(commands, count + 1, 1, key).await.map_err(|why| self.failed(&why))?;
-        self.notice(&values, key);
-        match values.into_iter().next() {
+        let answers = connection.ask(&commands, count + 1, 1, key).await;
+        self.notice(RefusedCommands::of_transaction(&commands, &answers, key));
+        match answers.map_err(|why| self.failed(&why))?.into_iter().next() {
             Some(Value::Array(values)) if values.len() == count => Ok(values),
             Some(value) => {
                 value.extract_error().map_err(|why| LinkError::refused(&why))?;

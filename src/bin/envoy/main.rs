@@ -11,6 +11,7 @@
 //! | [`key`] | a descriptor → its Redis key |
 //! | [`decision`] | limits → commands → the figures of each limit, and the decision |
 //! | [`link`] | the connection to Redis |
+//! | [`refused`] | what Redis refused for want of memory or of a right |
 //! | [`service`] | the gRPC method of Envoy, and its answer |
 //! | [`kuadrant`] | the methods of Kuadrant: check, report, reserve, commit |
 //! | [`lease`] | parts of limits, lent to Envoys that decide by themselves |
@@ -34,6 +35,7 @@ mod matching;
 mod metadata;
 mod metrics;
 mod plan;
+mod refused;
 mod reload;
 mod service;
 

@@ -2,7 +2,8 @@
 //!
 //! | fields | lines |
 //! |---|---|
-//! | `time=ts,key=request.client_ip` | JSON lines; the parts of a name, separated by dots, lead into objects and lists |
+//! | `time=ts,key=request.client_ip` | JSON lines; the parts of a name, separated by dots, lead into objects |
+//! | `time=ts,key=request.headers.X-User.0` | the first element of a list |
 //! | `time=2,key=4` | words, counted from 1; text in quotes or brackets is one word |
 //! | `time=1+2,key=4` | a time that is two words: its date and its time of day |
 
@@ -55,6 +56,9 @@ pub enum LineError {
     /// A field is missing, or is neither text nor a number.
     #[error("that line has no {0} in the field that you named")]
     Missing(&'static str),
+    /// A field is a list.
+    #[error("the {0} that you named is a list in that line: write .0 after its name for the first element")]
+    List(&'static str),
     /// The time is none.
     #[error(
         "its time '{0}' cannot be read: a time is a date with a time of day, or a number of seconds since 1970; \
@@ -118,13 +122,13 @@ impl FieldNames {
                 let time = match find(&value, time) {
                     Some(Value::Number(number)) => read_time(&number.to_string(), scaled)?,
                     Some(Value::String(text)) => read_time(text, micros)?,
+                    Some(Value::Array(_)) => return Err(LineError::List("time")),
                     _ => return Err(LineError::Missing("time")),
                 };
                 match find(&value, key) {
                     Some(Value::String(text)) => Ok((time, Cow::Owned(client(text.as_bytes()).to_owned()))),
-                    None | Some(Value::Null | Value::Array(_) | Value::Object(_)) => {
-                        Err(LineError::Missing("key"))
-                    }
+                    Some(Value::Array(_)) => Err(LineError::List("key")),
+                    None | Some(Value::Null | Value::Object(_)) => Err(LineError::Missing("key")),
                     Some(other) => Ok((time, Cow::Owned(other.to_string().into_bytes()))),
                 }
             }
@@ -270,6 +274,9 @@ pub fn names(line: &[u8]) -> Vec<String> {
             match value {
                 Value::Object(_) if depth < DEPTH => walk(value, &path, depth + 1, names),
                 Value::String(_) | Value::Number(_) => names.push(path),
+                Value::Array(items) if matches!(items.first(), Some(Value::String(_) | Value::Number(_))) => {
+                    names.push(format!("{path}.0"));
+                }
                 _ => {}
             }
         }
@@ -415,7 +422,8 @@ mod tests {
         for (fields, line, wrong) in [
             ("time=t,key=k", "nonsense", LineError::NoJson),
             ("time=t,key=k", r#"{"k":"a"}"#, LineError::Missing("time")),
-            ("time=t,key=k", r#"{"t":[],"k":"a"}"#, LineError::Missing("time")),
+            ("time=t,key=k", r#"{"t":[],"k":"a"}"#, LineError::List("time")),
+            ("time=t,key=h.k", r#"{"t":1431857103,"h":{"k":["a"]}}"#, LineError::List("key")),
             ("time=t,key=k", r#"{"t":1431857103}"#, LineError::Missing("key")),
             ("time=t,key=k", r#"{"t":"yester\nday","k":"a"}"#, LineError::Time("yester\\nday".into())),
             ("time=t,key=k", r#"{"t":1e300,"k":"a"}"#, LineError::Time("1e+300".into())),
@@ -448,7 +456,7 @@ mod tests {
     #[test]
     fn the_names_of_a_line() {
         let line = br#"{"ts":1,"request":{"client_ip":"a","headers":{"x":[1]}},"ok":true}"#;
-        assert_eq!(names(line), ["request.client_ip", "ts"]);
+        assert_eq!(names(line), ["request.client_ip", "request.headers.x.0", "ts"]);
         assert!(names(b"1.2.3.4 - -").is_empty());
     }
 }

@@ -6,6 +6,7 @@
 //! | [`options`] | the options of the command line |
 //! | [`log_line`] | one line of an access log: the client, the request, the time |
 //! | [`fields`] | the time and the key in JSON lines, or in words by their number |
+//! | [`outputs`] | no file that is written is one that is read |
 //! | [`read`] | files, plain or gzip → [`read::Traffic`] in order of time |
 //! | [`mod@simulate`] | traffic and limits → [`simulate::Outcome`] |
 //! | [`table`], [`csv_file`], [`chart`] | outcomes as text, CSV and SVG |
@@ -15,6 +16,7 @@ mod csv_file;
 mod fields;
 mod log_line;
 mod options;
+mod outputs;
 mod read;
 mod simulate;
 mod table;
@@ -22,7 +24,8 @@ mod table;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use options::{ReplayCommand, ReplayOptions};
 use simulate::{Candidate, Outcome};
-use std::io::Write as _;
+use std::fmt::Display;
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -38,13 +41,15 @@ enum ReplayError {
     Nothing(String),
     #[error("cannot write {0}: {1}")]
     Write(String, String),
+    #[error("{0}")]
+    Outputs(#[from] outputs::SameFile),
 }
 
 fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("replay: {failure}");
+            tell(&failure);
             ExitCode::FAILURE
         }
     }
@@ -53,28 +58,28 @@ fn main() -> ExitCode {
 fn run() -> Result<(), ReplayError> {
     let options = match ReplayOptions::parse(std::env::args_os().skip(1))? {
         ReplayCommand::Help => {
-            print(options::HELP);
-            return Ok(());
+            return print(options::HELP);
         }
         ReplayCommand::Replay(options) => options,
     };
+    outputs::check(&options)?;
     let start = Instant::now();
     let traffic = read::read(&options.logs, options.by, options.fields.as_ref())?;
     for note in traffic.notes() {
-        eprintln!("replay: {note}");
+        tell(&note);
     }
     if traffic.requests.is_empty() {
         return Err(ReplayError::Nothing(nothing(&traffic.malformed, options.fields.is_some())));
     }
     let outcomes = simulate_all(&traffic, &options.candidates);
     let took = start.elapsed();
-    print(&table::table(&traffic, &options, &outcomes));
+    print(&table::table(&traffic, &options, &outcomes))?;
     let lines = traffic.requests.len() as u64 + traffic.malformed.count;
     save(options.csv.as_deref(), |path| csv_file::by_key(path, &traffic, &outcomes))?;
     save(options.timeline.as_deref(), |path| csv_file::over_time(path, &traffic, &outcomes))?;
     save(options.picture.as_deref(), |path| chart::write(path, &traffic, &outcomes))?;
     let read = table::counted(lines, ("line", "lines"));
-    eprintln!("replay: {read} in {:.1} s, {} a second", took.as_secs_f64(), per_second(lines, took));
+    tell(&format!("{read} in {:.1} s, {} a second", took.as_secs_f64(), per_second(lines, took)));
     Ok(())
 }
 
@@ -111,8 +116,19 @@ fn save<E: ToString>(
 }
 
 /// Writes to standard output. A reader that stops early (`| head`) is no failure.
-fn print(text: &str) {
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+fn print(text: &str) -> Result<(), ReplayError> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => {
+            Err(ReplayError::Write("to standard output".to_owned(), e.to_string()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a line to standard error. Where nobody reads that, there is nobody to tell.
+fn tell(what: &impl Display) {
+    let _ = writeln!(std::io::stderr().lock(), "replay: {what}");
 }
 
 /// Judges the same traffic by every set of limits, each on a thread of its own.

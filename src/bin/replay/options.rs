@@ -23,7 +23,8 @@ order. - is standard input. For other formats, name the fields with --fields.
   --by WHAT          whom they limit: address (default), user, path, or all
                      (every request together)
   --fields FIELDS    the fields of the time and of whom to limit (the key). JSON
-                     lines have names, as in time=ts,key=request.client_ip. In
+                     lines have names, as in time=ts,key=request.client_ip; a
+                     number leads into a list, as in key=headers.X-User.0. In
                      other lines a field is the number of a word, counted from 1,
                      as in time=2,key=4, or time=1+2 for a time of two words
   --top N            show the N that are denied most (10)

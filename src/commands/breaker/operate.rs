@@ -14,8 +14,8 @@ use crate::server::context::Context;
 use crate::server::ffi::args::Args;
 use crate::server::ffi::reply;
 use crate::server::load::argument::Argument;
-use crate::types::cbcircuit::CbCircuit;
 use crate::types::cbcircuit::rules;
+use crate::types::cbcircuit::{BreakerPin, CbCircuit};
 use crate::types::effect::breaker::{BreakerChange, PinBreaker, SetForce};
 use std::ffi::CStr;
 
@@ -99,9 +99,12 @@ pub fn pin(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let mut key = ctx.write(name);
     let held = key.value::<CbCircuit>()?;
     let live = held.as_deref().filter(|value| !value.is_forgotten(now));
-    let resolved = ResolvedBreaker::pinned(live, &rule);
-    let effect = resolved.effect(ctx, live, now, BreakerChange::Pin(PinBreaker { rule, until }));
-    commit(ctx, &mut key, &effect, c"cb.pin")?;
+    let is_so = |pin: &BreakerPin| pin.rule == rule && pin.validity.stays(until, now);
+    if !live.and_then(|value| value.pin(now)).is_some_and(is_so) {
+        let resolved = ResolvedBreaker::pinned(live, &rule);
+        let effect = resolved.effect(ctx, live, now, BreakerChange::Pin(PinBreaker { rule, until }));
+        commit(ctx, &mut key, &effect, c"cb.pin")?;
+    }
     reply::ok(ctx);
     Ok(())
 }

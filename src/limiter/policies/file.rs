@@ -41,10 +41,10 @@ fn import(ctx: &Context<'_>) {
     }
     let line = match set(ctx, &file) {
         Ok(count) => {
-            format!("floodgate: policies-file '{}' was imported: {count} policies changed", file.path)
+            format!("policies-file '{}' was imported: {count} policies changed", file.path)
         }
         Err(reason) => {
-            let line = format!("floodgate: policies-file '{}' was not imported: {reason}", file.path);
+            let line = format!("policies-file '{}' was not imported: {reason}", file.path);
             return ctx.log(LogLevel::Warning, &line);
         }
     };

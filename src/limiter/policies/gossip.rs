@@ -220,10 +220,9 @@ fn take_over(ctx: &Context<'_>, from: NodeId, received: ReceivedEntries) {
     let count = news.entries.len() as u64;
     match commit::commit(ctx, &PolicyChange::of(news.entries)) {
         Ok(()) => metrics::add(ctx.main(), |m| &mut m.policies_taken_over, count),
-        Err(error) => ctx.log(
-            LogLevel::Warning,
-            &format!("floodgate: policies of node {from} were not taken over: {error}"),
-        ),
+        Err(error) => {
+            ctx.log(LogLevel::Warning, &format!("policies of node {from} were not taken over: {error}"));
+        }
     }
 }
 

@@ -208,7 +208,7 @@ unsafe fn load_bytes<R>(
     unsafe { call!(RedisModule_Free(buffer.cast())) };
     loaded?
         .inspect_err(|reason| {
-            log::line(log::LogLevel::Warning, &format!("floodgate: refused {what}: {reason}"));
+            log::line(log::LogLevel::Warning, &format!("refused {what}: {reason}"));
         })
         .ok()
 }

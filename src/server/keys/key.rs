@@ -254,10 +254,32 @@ impl Drop for ReadKey<'_> {
     }
 }
 
+/// The mode in which [`Context::look`] opens a key.
+fn look_mode(ctx: &Context<'_>) -> u32 {
+    const UNSEEN: u32 = raw::REDISMODULE_OPEN_KEY_NOTOUCH
+        | raw::REDISMODULE_OPEN_KEY_NOSTATS
+        | raw::REDISMODULE_OPEN_KEY_NONOTIFY;
+    let read = raw::REDISMODULE_READ;
+    // SAFETY: takes no arguments.
+    match unsafe { call_if_there!(RedisModule_GetOpenKeyModesAll()) } {
+        Some(known) => read | UNSEEN & known.cast_unsigned(),
+        // Before 7.2 the server knows only the first of the modes. It counts no hit for a key that is
+        // open for writing. On a master this mode differs in nothing else, as nothing is written.
+        None if ctx.flags().master() => read | raw::REDISMODULE_WRITE | raw::REDISMODULE_OPEN_KEY_NOTOUCH,
+        None => read | raw::REDISMODULE_OPEN_KEY_NOTOUCH,
+    }
+}
+
 impl Context<'_> {
     /// Opens a key for reading.
     pub fn read<'k>(&'k self, name: Arg<'k>) -> ReadKey<'k> {
         ReadKey::open(self, name, raw::REDISMODULE_READ)
+    }
+
+    /// Opens a key for reading without using it: for scans, lists, and what the module itself looks at.
+    /// The key's idle time goes on, and no hit and no miss is counted.
+    pub fn look<'k>(&'k self, name: Arg<'k>) -> ReadKey<'k> {
+        ReadKey::open(self, name, look_mode(self))
     }
 
     /// Opens a key for writing. A key that has expired is deleted by this, and listeners are
@@ -340,10 +362,9 @@ impl<T: NativeType> Drop for ValueGuardMut<'_, T> {
                 if status != constant(raw::REDISMODULE_OK) {
                     // This cannot happen, because the key is open for writing and holds our type.
                     // If it did, the server would go on with a value that is freed.
-                    log::write(
-                        std::ptr::null_mut(),
+                    log::line(
                         log::LogLevel::Warning,
-                        "floodgate: the server did not store a value's new address, so it must stop",
+                        "the server did not store a value's new address, so it must stop",
                     );
                     std::process::abort();
                 }

@@ -6,6 +6,7 @@ mod command_info;
 pub mod entry;
 pub mod key_lookup;
 mod key_positions;
+pub mod library;
 pub mod register;
 pub mod settings;
 
@@ -17,12 +18,6 @@ use crate::server::keys::modified;
 use crate::server::main_thread;
 use redis_module::raw;
 
-/// The context that the `redis-module` crate passes to the load function.
-pub fn context(ctx: &redis_module::Context) -> Context<'_> {
-    // SAFETY: the crate hands out the live context of the load function.
-    unsafe { Context::from_raw(ctx.ctx) }
-}
-
 /// Checks that the server has every function that a supported server has, and learns which server
 /// it is. From now on a panic leaves a line in the log. Call it before anything else.
 ///
@@ -30,6 +25,10 @@ pub fn context(ctx: &redis_module::Context) -> Context<'_> {
 /// A line for the log that names the first function that the server lacks.
 pub fn begin(ctx: &Context<'_>) -> Result<(), String> {
     main_thread::begin_watching();
+    if let Some(own) = ctx.detached() {
+        // SAFETY: such a context is never freed.
+        unsafe { log::begin(own.raw()) };
+    }
     if let Some(name) = api::missing() {
         return Err(format!("the server lacks {name}, which Redis 6.2 and later have"));
     }
@@ -71,7 +70,7 @@ fn declare_options(ctx: &Context<'_>) {
 /// entered the module, on whichever thread.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let text = format!("floodgate: internal error, please report it: {panic}");
+        let text = format!("internal error, please report it: {panic}");
         log::line(LogLevel::Warning, &text.replace('\n', " "));
     }));
 }

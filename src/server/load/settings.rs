@@ -142,7 +142,7 @@ fn warn_of_rewrite(ctx: &Context<'_>, setting: &Setting, text: &[u8]) {
     }
     let (name, value) = (setting.title(), shown(text));
     let warning = format!(
-        "floodgate: setting '{name}' = '{value}': CONFIG REWRITE writes module arguments without quotes, and the \
+        "setting '{name}' = '{value}': CONFIG REWRITE writes module arguments without quotes, and the \
          server would not start after it. Give it on a line of its own: floodgate.{name} \"...\""
     );
     ctx.log(LogLevel::Warning, &warning);

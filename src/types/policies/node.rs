@@ -101,8 +101,8 @@ pub fn apply(main: MainThread, payload: &[u8]) -> Result<(), Corrupt> {
         log::line(
             LogLevel::Notice,
             &format!(
-                "floodgate: the breaker of policy '{name}' was kept by version 0.1 with a duration without \
-                 a unit, taken as milliseconds: it is {text} now"
+                "the breaker of policy '{name}' is of a version before durations had units, and is taken as \
+                 milliseconds: it is {text} now"
             ),
         );
     }

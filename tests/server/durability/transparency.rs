@@ -19,6 +19,11 @@ fn prepared() -> (Server, Server) {
     server.line("RL.ACQUIRE free *");
     server.ok("RL.BLOCK blocked FOREVER REASON x");
     server.line("RL.ACQUIRE shadow 2/h:shadow COST 2");
+    server.ok("RL.PIN pinned:hour 3/h FOR 1h");
+    server.ok("RL.BLOCK blocked:hour FOR 1h REASON x");
+    server.line("CB.REPORT circuit FAIL BREAKER 3");
+    server.ok("CB.PIN circuit:pinned 3:open=10s");
+    server.ok("CB.PIN circuit:hour 3 FOR 1h");
     // The replica's own heartbeat would move the offset.
     server.config_set("repl-ping-replica-period", "3600");
     crate::harness::wait_synced(&server, &replica);
@@ -66,6 +71,17 @@ const QUIET: &[&str] = &[
     "RL.UNBLOCK missing",
     "RL.PIN pinned 3/h",
     "RL.BLOCK blocked FOREVER REASON x",
+    "RL.PIN pinned:hour 3/h FOR 1h",
+    "RL.BLOCK blocked:hour FOR 1h REASON x",
+    "CB.PIN circuit:pinned 3:open=10s",
+    "CB.PIN circuit:pinned 3:open=10000ms",
+    "CB.PIN circuit:hour 3 FOR 60m",
+    "CB.UNPIN circuit",
+    "CB.UNPIN missing",
+    "CB.FORCE circuit AUTO",
+    "CB.FORCE missing AUTO",
+    "CB.RESET missing",
+    "CB.STATE circuit",
     "RL.CLEAR 0 MATCH nothing*",
     "CL.THROTTLE missing 5 10 60 0",
     "CL.THROTTLE missing 5 10 60 7",
@@ -89,6 +105,21 @@ const LOUD: &[(&str, &str)] = &[
     ("RL.RESET new", "new"),
     ("RL.CLEAR 0 MATCH half COUNT 1000", "half"),
     ("CL.THROTTLE throttle 5 10 60", "throttle"),
+    ("CB.PIN circuit:new 3", "circuit:new"),
+    ("CB.PIN circuit:new 4", "circuit:new"),
+    ("CB.PIN circuit:new 4 FOR 1h", "circuit:new"),
+    ("CB.PIN circuit:new 4 FOR 2h", "circuit:new"),
+    ("CB.UNPIN circuit:new", "circuit:new"),
+];
+
+/// Each force and each reset begins a new epoch, so that results of before count no more, and tells of
+/// the transition.
+const LOUD_TRANSITIONS: &[(&str, &str)] = &[
+    ("CB.FORCE circuit:new OPEN", "circuit:new"),
+    ("CB.FORCE circuit:new OPEN", "circuit:new"),
+    ("CB.FORCE circuit:new AUTO", "circuit:new"),
+    ("CB.RESET circuit:new", "circuit:new"),
+    ("CB.RESET circuit:new", "circuit:new"),
 ];
 
 fn offset(server: &Server) -> i64 {
@@ -105,7 +136,7 @@ fn nothing_is_replicated_when_nothing_changes() {
     }
     // What changes is one command, whatever else it touches.
     let stream = |server: &Server| server.info_field("floodgate", "floodgate_effects_applied");
-    for (command, _) in LOUD {
+    for (command, _) in LOUD.iter().chain(LOUD_TRANSITIONS) {
         let (before, applied) = (offset(&server), stream(&replica));
         server.line(command);
         assert!(offset(&server) > before, "{command}");
@@ -147,7 +178,8 @@ fn watched(server: &Server, keys: &str, command: &str) -> bool {
 #[test]
 fn watch_breaks_only_on_a_change() {
     let (server, _replica) = prepared();
-    let all = "full half pinned free blocked shadow missing fresh";
+    let all = "full half pinned free blocked shadow missing fresh pinned:hour blocked:hour circuit \
+               circuit:pinned circuit:hour";
     for command in QUIET {
         assert!(watched(&server, all, command), "{command}");
     }

@@ -151,7 +151,7 @@ fn a_setting_needs_a_unit() {
 /// The line that the log has for a setting.
 fn line(name: &str, text: &str, now: &str) -> String {
     format!(
-        "floodgate: setting '{name}' = '{text}' has a duration without a unit, taken as milliseconds as version 0.1 did: write {now}"
+        "setting '{name}' = '{text}' has a duration without a unit, taken as milliseconds as versions before durations had units did: write {now}"
     )
 }
 
@@ -205,7 +205,7 @@ fn a_breaker_that_0_1_kept_without_a_unit_is_milliseconds() {
     let kept = root().join("tests/server/durability/data_0_1/unitless");
     for (folder, settings) in [("rdb", ["--appendonly", "no"]), ("aof", ["--appendonly", "yes"])] {
         let mut server = Server::builder().data(kept.join(folder)).args(settings).start();
-        let told = "the breaker of policy 'old' was kept by version 0.1 with a duration without a unit, taken as milliseconds: it is 50%/60s:open=1500ms:slow=250ms now";
+        let told = "the breaker of policy 'old' is of a version before durations had units, and is taken as milliseconds: it is 50%/60s:open=1500ms:slow=250ms now";
         assert!(server.log().contains(told), "{folder}: {}", server.log());
         let policy = server.line("RL.POLICY GET old");
         assert_eq!(policy.field("breaker"), Reply::bulk("50%/60s:open=1500ms:slow=250ms"));
@@ -229,7 +229,7 @@ fn a_breaker_that_0_1_kept_without_a_unit_is_milliseconds() {
         server.restart();
         assert_eq!(server.line("RL.POLICY LIST"), list);
         let again = &server.log()[before..];
-        assert_eq!(again.contains("without a unit"), folder == "aof", "{again}");
+        assert_eq!(again.contains("before durations had units"), folder == "aof", "{again}");
     }
     assert!(fs::read(kept.join("rdb/dump.rdb")).unwrap().windows(9).any(|part| part == b"open=1500"));
 }

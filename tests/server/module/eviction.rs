@@ -39,3 +39,26 @@ fn volatile_ttl_takes_what_is_full_soonest_and_leaves_pins_and_blocks() {
     let gone = (0..5_000).find(|n| server.line(&format!("EXISTS short:{n}")) == Reply::Int(0)).unwrap();
     assert_eq!(server.line(&format!("RL.ACQUIRE short:{gone} 5/h")).rate_limit().remaining, 4);
 }
+
+/// What OPERATIONS.md says to add to `MEMORY USAGE` is what a key takes beyond it.
+#[test]
+fn memory_usage_shows_less_than_a_key_takes() {
+    const KEYS: i64 = 50_000;
+    let server = Server::start();
+    let used = || server.info_field("memory", "used_memory").parse::<i64>().unwrap();
+    let mut wire = server.wire();
+    wire.line("PING");
+    let before = used();
+    let commands: Vec<Vec<String>> = (0..KEYS)
+        .map(|i| ["RL.ACQUIRE", &format!("user:{i}"), "100/10m"].map(String::from).to_vec())
+        .collect();
+    commands.chunks(1000).for_each(|some| drop(wire.pipeline(some)));
+    let takes = (used() - before) / KEYS;
+    let shows = server.line("MEMORY USAGE user:777").int();
+    let early = match server.info("server").get("valkey_version") {
+        Some(version) => version.starts_with("8."),
+        None => !server.at_least(8, 6),
+    };
+    let (least, most) = if early { (75, 110) } else { (35, 75) };
+    assert!((least..=most).contains(&(takes - shows)), "{takes} bytes, shown are {shows}");
+}

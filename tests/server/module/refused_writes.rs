@@ -154,5 +154,5 @@ fn an_error_inside_leaves_a_line_in_the_log() {
     let log = server.log();
     let line =
         log.lines().find(|line| line.contains("RL.DEBUG PANIC was called")).expect("a line in the log");
-    assert!(line.contains("floodgate: internal error") && line.contains("debug.rs"), "{line}");
+    assert!(line.contains("<floodgate> internal error") && line.contains("debug.rs"), "{line}");
 }

@@ -14,3 +14,4 @@ mod policies;
 mod policies_file;
 mod settings;
 mod top;
+mod unseen;

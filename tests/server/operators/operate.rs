@@ -196,3 +196,31 @@ fn operators_need_good_arguments() {
     server.ok(&format!("RL.BLOCK k FOREVER REASON {}", &long[1..]));
     assert_eq!(server.line("DBSIZE"), Reply::Int(1));
 }
+
+/// What OPERATIONS.md says to who asks for the operator that blocked a key.
+#[test]
+fn who_blocked_a_key_is_in_the_slow_log_and_not_in_monitor() {
+    let server = Server::start();
+    let mut monitor = server.wire();
+    assert_eq!(monitor.line("MONITOR"), Reply::ok());
+    server.config_set("slowlog-log-slower-than", "0");
+    let mut operator = server.wire();
+    let address = operator.line("CLIENT LIST").text();
+    operator.line("CLIENT SETNAME operator");
+    operator.line("RL.BLOCK k FOREVER");
+    operator.line("RL.CLEAR 0");
+    operator.line("PING end");
+    let mut seen = String::new();
+    while !seen.contains("\"end\"") {
+        seen += &monitor.read().text();
+    }
+    assert!(!seen.to_lowercase().contains("rl.block") && !seen.to_lowercase().contains("rl.clear"), "{seen}");
+    assert!(seen.contains("\"SCAN\""), "{seen}");
+    let slow = server.line("SLOWLOG GET 128");
+    let of = |command: &str| {
+        let entry = slow.items().iter().find(|entry| entry[3][0] == Reply::bulk(command)).cloned();
+        entry.map(|entry| (entry[4].text(), entry[5].text()))
+    };
+    let (from, name) = of("RL.BLOCK").expect("the block is in the slow log");
+    assert!(name == "operator" && address.contains(&format!("addr={from} ")), "{from} {name}");
+}

@@ -3,23 +3,61 @@
 use std::{
     fs,
     io::Write as _,
-    process::{Command, Output},
+    process::{Child, Command, Output, Stdio},
 };
 
 use crate::harness::{Program, module_path};
 use crate::support::root;
 
 fn demo(variables: &[(&str, &str)]) -> Output {
+    demo_into(Stdio::piped(), variables)
+}
+
+fn demo_into(out: Stdio, variables: &[(&str, &str)]) -> Output {
     Command::new("python3")
         .arg(root().join("scripts/demo.py"))
+        .stdout(out)
+        .stderr(Stdio::piped())
         .env_remove("LOG")
         .env_remove("LIMITS")
         .env_remove("TOP")
         .env("FLOODGATE_MODULE", module_path())
         .env("FLOODGATE_SERVER", Program::under_test().path)
         .envs(variables.iter().copied())
-        .output()
+        .spawn()
+        .and_then(Child::wait_with_output)
         .expect("python3 can be run")
+}
+
+/// A pipe whose reader has stopped, and a disk that is full.
+fn closed_and_full() -> [Stdio; 2] {
+    let (_, writer) = std::io::pipe().unwrap();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    [Stdio::from(writer), Stdio::from(full)]
+}
+
+#[test]
+fn what_cannot_be_written_is_told_without_a_traceback() {
+    let said = |output: Output| {
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).trim_end().to_owned())
+    };
+    let [closed, full] = closed_and_full();
+    assert_eq!(said(demo_into(closed, &[("TOP", "2")])), (Some(0), String::new()));
+    let told = "cannot write to standard output: No space left on device";
+    assert_eq!(said(demo_into(full, &[("TOP", "2")])), (Some(1), format!("demo: {told}")));
+    let made = |out: Stdio, lines: &str| {
+        let made = Command::new("python3")
+            .arg(root().join("scripts/made_log.py"))
+            .arg(lines)
+            .stdout(out)
+            .stderr(Stdio::piped())
+            .spawn();
+        said(made.and_then(Child::wait_with_output).unwrap())
+    };
+    let [closed, full] = closed_and_full();
+    assert_eq!(made(closed, "5"), (Some(0), String::new()));
+    assert_eq!(made(full, "5"), (Some(1), format!("made_log: {told}")));
+    assert_eq!(made(Stdio::piped(), "²"), (Some(1), "usage: scripts/made_log.py LINES".to_owned()));
 }
 
 /// What it printed, each line as words.
@@ -78,6 +116,7 @@ fn what_is_wrong_is_said() {
         (("LOG", "/dev/null"), "demo: null holds no request in the common log format"),
         (("LIMITS", "10/"), "demo: the server says: ERR invalid limit '10/': missing period"),
         (("TOP", "many"), "demo: TOP=many is not a number of 1 and more"),
+        (("TOP", "²"), "demo: TOP=² is not a number of 1 and more"),
         (("FLOODGATE_MODULE", "/nowhere/at.all"), "demo: the module is not built: run make build"),
         (
             ("FLOODGATE_SERVER", "/nowhere/at.all"),

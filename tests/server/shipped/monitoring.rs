@@ -1,7 +1,12 @@
 //! The monitoring files, as far as they can be shown without their programs:
 //! the exporter's script names every metric that the rules and the dashboard use.
 
-use std::{collections::BTreeSet, fs};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use crate::harness::{Reply, Server};
 use crate::support::root;
@@ -90,4 +95,43 @@ fn labels_are_printable_and_differ() {
     let expected = [r"\xff\x0a", r"\xfe\x0a", r"\x5cxff\x0a", "a:b \"~\""];
     assert_eq!(names, expected.iter().map(|&name| name.to_owned()).collect());
     assert!(reply.items().iter().all(|item| matches!(item, Reply::Bulk(_))));
+}
+
+/// What the watcher lacks is a line, and no traceback.
+#[test]
+fn what_is_wrong_at_the_start_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let started = |port: &str| {
+        let output = Command::new("/usr/bin/env")
+            .args(["python3", &file_path("monitor.py")])
+            .env("PORT", port)
+            .env("MONITOR_DATA", dir.path())
+            // Python alone is found here, and none of the programs.
+            .env("PATH", python_alone(dir.path()))
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).trim_end().to_owned())
+    };
+    for port in ["abc", "²", "0", "65536", "-1"] {
+        assert_eq!(started(port), (Some(1), format!("monitor: PORT={port} is not a port from 1 to 65535")));
+    }
+    let why = "No such file or directory (scripts/setup.sh monitor installs it)";
+    assert_eq!(started("6379"), (Some(1), format!("cannot start prometheus-redis-exporter: {why}")));
+}
+
+fn file_path(name: &str) -> String {
+    root().join("scripts/monitoring").join(name).to_str().unwrap().to_owned()
+}
+
+/// A folder that has Python and nothing else.
+fn python_alone(dir: &Path) -> PathBuf {
+    let bin = dir.join("bin");
+    if !bin.exists() {
+        fs::create_dir(&bin).unwrap();
+        let itself =
+            Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().unwrap();
+        let python = String::from_utf8(itself.stdout).unwrap();
+        std::os::unix::fs::symlink(python.trim(), bin.join("python3")).unwrap();
+    }
+    bin
 }

@@ -9,7 +9,7 @@ use std::{
     process::Command,
 };
 
-use crate::harness::{Reply, Server, module_path};
+use crate::harness::{Program, Reply, Server, module_path};
 
 fn run(program: impl AsRef<std::ffi::OsStr>, args: &[&Path]) -> String {
     let output = Command::new(program.as_ref()).args(args).output().expect("it can be run");
@@ -252,6 +252,33 @@ fn an_included_line_does_not() {
     }
     let log = server.try_restart().expect_err("it starts with the module in two files");
     assert!(log.contains("Can't load module from"), "{log}");
+    assert!(log.contains(LOADED_TWICE), "{log}");
+}
+
+const LOADED_TWICE: &str = "floodgate does not load: a module named floodgate is loaded already: is there a second \
+                            loadmodule line?";
+
+/// The log says why, on whichever server, and the module that is loaded goes on.
+#[test]
+fn a_module_that_is_named_twice_says_so() {
+    let module = module_path();
+    let module = module.to_str().unwrap();
+    let started = Server::builder().args(["--loadmodule", module]).try_start();
+    let Err(log) = started else { panic!("it starts with the module twice") };
+    assert!(log.contains(LOADED_TWICE), "{log}");
+    // Before 7.0 MODULE needs no leave.
+    let leave: &[&str] =
+        if Program::under_test().at_least(7, 0) { &["--enable-module-command", "yes"] } else { &[] };
+    let server = Server::builder().args(leave).start();
+    let copy = server.dir().join("copy.so");
+    fs::copy(module, &copy).unwrap();
+    for again in [module, copy.to_str().unwrap()] {
+        assert!(server.call(&["MODULE", "LOAD", again]).error().is_some());
+        assert_eq!(server.log().matches(LOADED_TWICE).count(), 1 + usize::from(again != module));
+        assert_eq!(server.line("RL.ACQUIRE k 10/s").rate_limit().granted, 1);
+    }
+    server.line("RL.DEBUG PANIC");
+    assert!(server.log().contains("<floodgate> internal error"), "{}", server.log());
 }
 
 #[test]
