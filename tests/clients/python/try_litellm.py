@@ -70,7 +70,7 @@ async def proxy() -> None:
 
     async def left(key: str) -> tuple[int, int]:
         """Units used, places held."""
-        rows = await limiter.quota(key)
+        rows = (await limiter.quota(key)).limits
         return rows[0].used, rows[1].used if len(rows) > 1 else 0
 
     def who(key: str) -> Any:
@@ -209,7 +209,7 @@ async def proxy() -> None:
         assert await left(f"llm:model:{model}") == (40, 0) and len(alone._open) == 1
         del ending
         for _ in range(500):
-            rows = await limiter.quota(f"llm:model:{model}")
+            rows = (await limiter.quota(f"llm:model:{model}")).limits
             if [row.used for row in rows] == ([cost] if cost else []):
                 break
             await asyncio.sleep(0.01)
