@@ -1,5 +1,6 @@
 //! RL.METRICS: every counter and gauge as a map.
 
+use crate::core::limits::calendar;
 use crate::core::stats::histogram::Histogram;
 use crate::limiter::Error;
 use crate::limiter::breaker::open;
@@ -29,9 +30,10 @@ pub fn metrics(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let timed = command_timing::commands(main);
     let sums: Pairs<_, _> = timed.iter().map(|one| (&*one.command, one.microseconds.sum())).collect();
     let timings: Pairs<_, _> = timed.iter().map(|one| (&*one.command, latency(&one.microseconds))).collect();
-    let revision: [(&str, &dyn Reply); 3] = [
+    let revision: [(&str, &dyn Reply); 4] = [
         ("version", &env!("CARGO_PKG_VERSION")),
         ("revision", &env!("FLOODGATE_REVISION")),
+        ("tzdb", &calendar::tz_release()),
         ("policies_digest", &node::digest(main)),
     ];
     let counted: Vec<(&str, &dyn Reply)> =

@@ -23,8 +23,9 @@ case ${1:-} in
         case $1 in
             python)
                 list=$here/python/requirements.txt
-                # Of a host that has changed since: the oldest version that our package takes.
-                oldest=$(sed -n 's/^fastapi = \["fastapi>=\([0-9.]*\),.*/fastapi==\1/p' \
+                # Of what has changed since: the oldest versions that our package takes.
+                oldest=$(sed -n -e 's/^fastapi = \["fastapi>=\([0-9.]*\),.*/fastapi==\1/p' \
+                    -e 's/^dependencies = \["redis>=\([0-9.]*\),.*/redis==\1/p' \
                     "$here/../../src/clients/python/pyproject.toml")
                 ;;
             migration-python) list=$here/../migration/requirements.txt ;;
@@ -35,7 +36,8 @@ case ${1:-} in
         get() {
             python3 -m venv "$folder/venv" && binaries -r "$list" &&
                 { [ "$1" != python ] || {
-                    binaries --target "$folder/oldest" "$oldest" && sources limits && sources Flask-Limiter
+                    mapfile -t versions <<<"$oldest" &&
+                        binaries --target "$folder/oldest" "${versions[@]}" && sources limits && sources Flask-Limiter
                 }; }
         }
         binaries() {

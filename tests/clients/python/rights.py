@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import floodgate_redis.asyncio as aio
-from floodgate_redis import Breaker, Cache, FailClosed, Lease, Limiter, Request, Server, guarded, reserve
+from floodgate_redis import BatchItem, Breaker, Cache, FailClosed, Lease, Limiter, Server, guarded, reserve
 
 PLUGIN, URL = sys.argv[1:]
 
@@ -42,9 +42,9 @@ async def lone() -> aio.Limiter:
 def core() -> None:
     floodgate = limiter()
     assert floodgate.acquire("user:1", "9/h", cost=2).granted and floodgate.acquire("user:1", "9/h", wait=1).granted
-    assert floodgate.acquire_with_headers("user:1", "9/h")[0].granted and floodgate.quota("user:1")
+    assert floodgate.acquire_with_headers("user:1", "9/h")[0].granted and floodgate.quota("user:1").limits
     assert floodgate.charge("user:1", 1, "9/h").from_redis
-    assert floodgate.batch([Request("user:1", "9/h")])[0].granted and floodgate.refund("user:1", 1) == 1
+    assert floodgate.batch([BatchItem("user:1", "9/h")])[0].granted and floodgate.refund("user:1", 1) == 1
 
 
 def leases() -> None:

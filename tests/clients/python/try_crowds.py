@@ -55,7 +55,7 @@ def threads_wait_for_a_connection() -> None:
                 return True
 
         assert crowd(300, reserves) == [True] * 300 and said.lines == [], said.lines
-        assert limiter.quota("crowd:reserves")[0].used == 300
+        assert limiter.quota("crowd:reserves").limits[0].used == 300
 
 
 async def tasks_wait_for_a_connection() -> None:

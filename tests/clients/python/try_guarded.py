@@ -261,7 +261,7 @@ def a_paid_call(server: Server) -> None:
     left = cache.ttl("1+1?")
     assert left is not None and left <= 60
     # A cached answer takes no quota.
-    assert limiter.quota("{llm}ann", "3/h")[0].used == 1
+    assert limiter.quota("{llm}ann", "3/h").limits[0].used == 1
     ann, bob = stats(server, "{llm}ann"), stats(server, "{llm}bob")
     assert (ann["ok"], ann["cached"], ann["fail"]) == (2, 1, 0), ann
     assert (bob["ok"], bob["cached"]) == (1, 1), bob
@@ -289,14 +289,14 @@ def a_paid_call(server: Server) -> None:
     except CircuitOpen as open:
         assert open.retry_after_ms > 3_500_000
     # An open breaker uses up no quota, and no failure is cached.
-    assert (api.calls, limiter.quota("{llm}joe", "3/h")[0].used) == (5, 2)
+    assert (api.calls, limiter.quota("{llm}joe", "3/h").limits[0].used) == (5, 2)
     assert stats(server, "{llm}joe")["fail"] == 2
     assert ask("joe", "1+1?")["cost"] == 0.0125
 
     # Without a cache; with limits of operators, a cost, and an answer that is no JSON.
     server.ask("RL.PIN", "{llm}odd", "10/h")
     odd = guarded(limiter, Breaker(server, "{llm}odd:api", "2"), key="{llm}odd", cost=lambda n: n)(lambda n: {n})
-    assert odd(4) == {4} and limiter.quota("{llm}odd")[0].used == 4
+    assert odd(4) == {4} and limiter.quota("{llm}odd").limits[0].used == 4
     odd = guarded(limiter, Breaker(server, "{llm}odd:api", "2"), key="{llm}odd", cache=cache)(lambda n: {n})
     said.lines.clear()
     assert odd(4) == {4} and odd(4) == {4}
@@ -456,7 +456,7 @@ async def a_guarded_call_in_asyncio(server: aio.Server, check: Server) -> None:
         return question + "!"
 
     assert [await ask("1"), await ask("1")] == ["1!", "1!"]
-    assert (await limiter.quota("{aio}ann", "5/h"))[0].used == 1
+    assert (await limiter.quota("{aio}ann", "5/h")).limits[0].used == 1
     told = stats(check, "{aio}ann")
     assert (told["ok"], told["cached"], float(told["spend"])) == (2, 1, 0.5), told
     try:
@@ -481,7 +481,7 @@ async def cancelled_while_it_is_asked(server: aio.Server) -> None:
     limiter = aio.Limiter(server, FailClosed())
     await server.ask("RL.POLICY", "SET", "joes", "5/h", "PREFIX", "{aio}joe")
     for key, limits in (("{aio}ann", "5/h"), ("{aio}joe", None)):
-        used = (await limiter.quota(key, "5/h"))[0].used
+        used = (await limiter.quota(key, "5/h")).limits[0].used
         lone = aio.guarded(limiter, aio.Breaker(server, "{aio}api", "1"), key=key, limits=limits)(Sevens().make)
         please("freeze")
         asking = asyncio.ensure_future(lone())
@@ -490,10 +490,10 @@ async def cancelled_while_it_is_asked(server: aio.Server) -> None:
         await asyncio.wait([asking])
         others_take(key)
         deadline = time.monotonic() + 60
-        while (await limiter.quota(key, "5/h"))[0].used != used:
+        while (await limiter.quota(key, "5/h")).limits[0].used != used:
             assert time.monotonic() < deadline, f"the unit of {key} is not given back"
             await asyncio.sleep(0.02)
-        assert (await limiter.quota(key, "100/d:name=other"))[0].used == 1
+        assert (await limiter.quota(key, "100/d:name=other")).limits[0].used == 1
 
 
 async def in_asyncio(check: Server) -> None:
@@ -619,7 +619,7 @@ async def while_redis_cannot_write(check: Server) -> None:
         while not seen:
             await asyncio.sleep(0.04)
             with contextlib.suppress(Away):
-                seen += len(await told(looks.quota("{full}", "99/h")))
+                seen += len((await told(looks.quota("{full}", "99/h"))).limits)
         check.ask("CONFIG", "SET", "maxmemory", 0)
         while not (await told(limiter.acquire(space, "99/h"))).from_redis:
             await asyncio.sleep(0.02)
@@ -637,7 +637,7 @@ def who_is_interrupted_pays_nothing(server: Server) -> None:
     please("freeze")
     interrupted(asks)
     please("thaw")
-    eventually("the unit is given back", lambda: limiter.quota("{limit}", "5/h")[0].used == 1)
+    eventually("the unit is given back", lambda: limiter.quota("{limit}", "5/h").limits[0].used == 1)
 
 
 def while_redis_is_away(server: Server) -> None:
@@ -697,12 +697,12 @@ def threads_of_a_frozen_server(server: Server) -> None:
 
     def given_back() -> bool:
         try:
-            return all(looking.quota(key, "5/h")[0].used == 1 for key in keys)
+            return all(looking.quota(key, "5/h").limits[0].used == 1 for key in keys)
         except Away:
             return False
 
     eventually("the units are given back", given_back)
-    assert all(looking.quota(key, "100/d:name=other")[0].used == 1 for key in keys)
+    assert all(looking.quota(key, "100/d:name=other").limits[0].used == 1 for key in keys)
     assert threading.active_count() < 50
 
 

@@ -29,7 +29,7 @@ SECOND, HOUR = Duration.SECOND, Duration.HOUR
 
 
 def used(key: str, limits: str) -> int:
-    return int(Limiter(Server(URL, patience=20), FailClosed()).quota(key, limits)[0].used)
+    return int(Limiter(Server(URL, patience=20), FailClosed()).quota(key, limits).limits[0].used)
 
 
 # Of four processes.

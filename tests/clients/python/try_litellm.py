@@ -71,7 +71,7 @@ class Driver:
 
     async def left(self, key: str) -> tuple[int, int]:
         """Units used, places held; a key on which nothing is in use is gone."""
-        used = [row.used for row in await self.limiter.quota(key)]
+        used = [row.used for row in (await self.limiter.quota(key)).limits]
         return used[0] if used else 0, used[1] if len(used) > 1 else 0
 
 
@@ -274,7 +274,7 @@ async def calls_whose_end_is_not_told_are_settled(direct: Direct) -> None:
         assert await direct.left(f"llm:model:{model}") == (40, 0) and len(direct.tokens._open) == 1
         del ending
         for _ in range(500):
-            rows = await direct.limiter.quota(f"llm:model:{model}")
+            rows = (await direct.limiter.quota(f"llm:model:{model}")).limits
             if [row.used for row in rows] == ([cost] if cost else []):
                 break
             await asyncio.sleep(0.01)

@@ -13,7 +13,7 @@ from typing import Any
 import floodgate_redis.limits  # noqa: F401
 import limits
 import redis
-from floodgate_redis import Breaker, Cache, Denied, FailClosed, Limiter, Misconfigured, Request, Server, guarded, reserve
+from floodgate_redis import BatchItem, Breaker, Cache, Denied, FailClosed, Limiter, Misconfigured, Server, guarded, reserve
 from floodgate_redis import asyncio as aio
 from floodgate_redis import places
 from floodgate_redis.asyncio.cluster import Cluster as AsyncCluster
@@ -70,12 +70,12 @@ def everything(url: str) -> None:
             assert [limiter.acquire(key, "2/h").granted for _ in range(3)] == [1, 1, 0], key
             decision, headers = limiter.acquire_with_headers(key, "5/h:name=x")
             assert decision.granted and headers["RateLimit"].startswith('"x";r=4'), headers
-            assert [it.granted for it in limiter.batch([Request(key, "9/h:name=b", 2), Request(key, "1/h:name=c", 2)])] == [2, 0]
+            assert [it.granted for it in limiter.batch([BatchItem(key, "9/h:name=b", 2), BatchItem(key, "1/h:name=c", 2)])] == [2, 0]
             assert limiter.charge(key, 3, "7/h:name=d").remaining == 4 and limiter.refund(key, 3, "7/h:name=d") == 3
             for wait in (0, 1):
                 with reserve(limiter, {key: "10/h:name=y,concurrent:1"}, 2, wait=wait) as spending:
                     spending.add(3)
-            assert limiter.quota(key, "10/h:name=y")[0].used == 6
+            assert limiter.quota(key, "10/h:name=y").limits[0].used == 6
             assert limiter.acquire(key, "3/h:name=z", wait=1).granted
             paid = guarded(limiter, Breaker(server, f"{{{key}}}api", "1"), key=f"{{{key}}}", limits="1/h")(lambda: key)
             assert paid() == key and cache.once(key, lambda key=key: key) == key  # type: ignore[misc]
@@ -97,7 +97,7 @@ async def everything_in_asyncio(url: str) -> None:
             for wait in (0, 1):
                 async with aio.reserve(limiter, {key: "10/h:name=y,concurrent:1"}, 2, wait=wait) as spending:
                     spending.add(3)
-            assert (await limiter.quota(key, "10/h:name=y"))[0].used == 6
+            assert (await limiter.quota(key, "10/h:name=y")).limits[0].used == 6
             async with aio.Breaker(server, key + "!api", "1").guard():
                 await cache.set(key, key)
         assert await cache.delete("aio:key-1", "aio:key-2") == 2 and await cache.clear() == len(KEYS) - 2
@@ -190,7 +190,7 @@ async def keys_on_their_way(url: str) -> None:
             for node in (other, owner):
                 NODES[node].execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[other])
             await takes()
-            assert limiter.quota(key, "1000/h")[0].used == 16, "it is one key"
+            assert limiter.quota(key, "1000/h").limits[0].used == 16, "it is one key"
 
 
 def owns(node: Any, key: str) -> bool:

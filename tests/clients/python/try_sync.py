@@ -27,6 +27,8 @@ metrics.set_meter_provider(MeterProvider([counted]))
 
 from floodgate_redis import (  # noqa: E402
     Away,
+    BatchItem,
+    Blocked,
     Breaker,
     Cache,
     CircuitOpen,
@@ -38,7 +40,7 @@ from floodgate_redis import (  # noqa: E402
     LimitStatus,
     LocalBucket,
     Misconfigured,
-    Request,
+    Quota,
     Server,
     Spending,
     denials,
@@ -90,7 +92,7 @@ def since(before: "Counter[str]") -> dict[str, int]:
 
 async def a_batch_in_asyncio() -> None:
     async with aio.Server(URL, patience=PATIENCE) as server:
-        requests = [Request("b:3", "2/h"), Request("b:3", "2/h", 2), Request("b:4", "1/h")]
+        requests = [BatchItem("b:3", "2/h"), BatchItem("b:3", "2/h", 2), BatchItem("b:4", "1/h")]
         limiter = aio.Limiter(server, FailClosed())
         assert [decision.granted for decision in await limiter.batch(requests)] == [1, 0, 1]
         assert await limiter.batch([]) == [] and await limiter.batch([], together=True) == []
@@ -189,13 +191,19 @@ def limits_and_looks(server: Server) -> None:
     assert [limiter.acquire("s:1", "3/h").granted for _ in range(4)] == [1, 1, 1, 0]
     assert limiter.acquire("s:2", "100/s,5/h", cost=5).remaining == 0
     assert limiter.refund("s:2", 2) == 2
-    (second, hour) = limiter.quota("s:2", "100/s,5/h")
+    (second, hour) = limiter.quota("s:2", "100/s,5/h").limits
     assert (second.limit, hour.algorithm, hour.used, hour.remaining, hour.source) == (100, "sliding", 3, 2, "call")
-    assert limiter.quota("s:none") == []
-    assert limiter.refund("s:2", 2, "5/h") == 2 and [row.used for row in limiter.quota("s:2", "100/s,5/h")][1] == 1
+    assert limiter.quota("s:none") == Quota([], None)
+    assert limiter.refund("s:2", 2, "5/h") == 2 and [row.used for row in limiter.quota("s:2", "100/s,5/h").limits][1] == 1
     limiter.acquire("s:2", "100/s,5/h", cost=2)
-    server.ask("RL.BLOCK", "s:2", "FOR", "10s")
-    assert len(limiter.quota("s:2")) == 2, "the block is no limit"
+    assert limiter.quota("s:2").blocked is None
+    server.ask("RL.BLOCK", "s:2", "FOR", "10s", "REASON", "scraper")
+    stands = limiter.quota("s:2")
+    assert len(stands.limits) == 2 and stands.blocked and stands.blocked.reason == "scraper", stands
+    assert 0 < stands.blocked.until_ms / 1000 - time.time() <= 11, stands
+    server.ask("RL.BLOCK", "s:none", "FOREVER")
+    assert limiter.quota("s:none") == Quota([], Blocked(-1, ""))
+    server.ask("RL.UNBLOCK", "s:none")
     decision, headers = limiter.acquire_with_headers("s:3", "1/h")
     assert decision.granted and headers["RateLimit-Policy"] == '"1/h";q=1;w=3600' and "Retry-After" not in headers
     decision, headers = limiter.acquire_with_headers("s:3", "1/h")
@@ -203,10 +211,10 @@ def limits_and_looks(server: Server) -> None:
     assert limiter.acquire("s:4", "5/h", cost=6).retry_after == {}, "it never fits"
     assert str(Denied(limiter.acquire("s:4", "5/h", cost=6))) == "denied: it never fits"
     before = outcomes()
-    each = limiter.batch([Request("b:1", "2/h"), Request("b:1", "2/h", 2), Request("b:2", "1/h")])
+    each = limiter.batch([BatchItem("b:1", "2/h"), BatchItem("b:1", "2/h", 2), BatchItem("b:2", "1/h")])
     assert [decision.granted for decision in each] == [1, 0, 1]
     assert since(before) == {"granted": 2, "denied": 1}
-    both = limiter.batch([Request("b:1", "2/h"), Request("b:2", "1/h")], together=True)
+    both = limiter.batch([BatchItem("b:1", "2/h"), BatchItem("b:2", "1/h")], together=True)
     assert [decision.granted for decision in both] == [0, 0] and both[0].index == -3
     assert limiter.batch([]) == [] and limiter.batch([], together=True) == []
     assert since(before) == {"granted": 2, "denied": 3}
@@ -232,7 +240,7 @@ def charges(server: Server) -> None:
     assert limiter.acquire("ch:1", "10/h", cost=8).granted == 8
     charged = limiter.charge("ch:1", 7, "10/h")
     assert (charged.granted, charged.remaining, charged.from_redis) == (7, 0, True), charged
-    assert limiter.quota("ch:1")[0].used == 15 and not limiter.acquire("ch:1", "10/h").granted
+    assert limiter.quota("ch:1").limits[0].used == 15 and not limiter.acquire("ch:1", "10/h").granted
     assert limiter.refund("ch:1", 6) == 6 and limiter.acquire("ch:1", "10/h").granted, "what was denied is forgotten"
     assert limiter.charge("ch:2", 3, "10/h", track=True).remaining == 7
     assert server.ask("RL.STATS", "ch:2") is not None
@@ -353,7 +361,7 @@ def reservations(server: Server) -> None:
     limits = {"sr": "1000/h,concurrent:1"}
 
     def used() -> int:
-        return limiter.quota("sr")[0].used
+        return limiter.quota("sr").limits[0].used
 
     limiter.acquire("sr", "1000/h")
     for spends, fails, charged in [(30, False, 30), (None, False, 100), (None, True, 0), (7, True, 7)]:
@@ -401,10 +409,10 @@ def what_cannot_be_spent(server: Server, limiter: Limiter) -> None:
                 raise AssertionError(wrong)
             except (TypeError, ValueError) as error:
                 assert str(error).startswith(f"units is {wrong!r}: it must be "), error
-    assert limiter.quota("spent")[0].used == 3 * len(units)
+    assert limiter.quota("spent").limits[0].used == 3 * len(units)
     with reserve(limiter, place, estimate=10, ttl=3600) as spending:
         spending.units = -1
-    assert server.ask("RL.RESERVATIONS", "spent") == [] and limiter.quota("spent")[0].used == 3 * len(units)
+    assert server.ask("RL.RESERVATIONS", "spent") == [] and limiter.quota("spent").limits[0].used == 3 * len(units)
 
     async def in_asyncio() -> None:
         async with aio.Server(URL, patience=PATIENCE) as other:
@@ -517,9 +525,9 @@ def no_time_of_redis_py_holds(server: Server) -> None:
     assert time.monotonic() - start < HANGS
     please("thaw")
     looks = Limiter(server, FailClosed())
-    eventually("they arrive", lambda: looks.quota("times:hangs", "9/h")[0].used >= 4)
+    eventually("they arrive", lambda: looks.quota("times:hangs", "9/h").limits[0].used >= 4)
     time.sleep(0.2)
-    assert looks.quota("times:hangs", "9/h")[0].used == 4, "each was sent once"
+    assert looks.quota("times:hangs", "9/h").limits[0].used == 4, "each was sent once"
 
 
 def in_a_child(does: Callable[[], object]) -> int:
@@ -569,7 +577,7 @@ def redis_is_away(server: Server) -> None:
     assert Limiter(server, FailOpen()).acquire_with_headers("away", "3/h")[1] == {}
     alone = Limiter(server, LocalBucket(rate=0.001, burst=5))
     assert [alone.charge("away", cost).granted for cost in (4, 4)] == [4, 0], "it has five"
-    some = Limiter(server, LocalBucket(1, burst=2)).batch([Request("x"), Request("x", "*", 5)], together=True)
+    some = Limiter(server, LocalBucket(1, burst=2)).batch([BatchItem("x"), BatchItem("x", "*", 5)], together=True)
     assert [decision.granted for decision in some] == [0, 0]
     with Breaker(server, "sb", "1").guard():
         pass
@@ -604,7 +612,7 @@ def copies() -> None:
         error.add_note("seen")
     status = LimitStatus("a", "sliding", 3, 1, 2, 1000, 0, 5, 6, False, "call")
     with ProcessPoolExecutor(1) as pool:
-        for value in (*errors, DENIED, status, Request("a", "1/s"), spent, FailOpen(), FailClosed()):
+        for value in (*errors, DENIED, status, BatchItem("a", "1/s"), spent, FailOpen(), FailClosed()):
             copied = [pickle.loads(pickle.dumps(value)), copy.copy(value), copy.deepcopy(value)]
             if isinstance(value, Exception):
                 copied.append(pool.submit(raises, value).exception())

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import floodgate_redis.asyncio as aio
-from floodgate_redis import Away, Breaker, Cache, FailOpen, Limiter, Misconfigured, Request, Server, guarded, reserve
+from floodgate_redis import Away, BatchItem, Breaker, Cache, FailOpen, Limiter, Misconfigured, Server, guarded, reserve
 from faulty_proxies import TurnedWay
 from log_capture import LogCapture
 
@@ -43,7 +43,7 @@ def by(server: Server, what: str) -> Any:
         "acquire": lambda: limiter.acquire("a", "999/m").from_redis,
         "acquire_with_headers": lambda: limiter.acquire_with_headers("a", "999/m")[0].from_redis,
         "acquire with wait": lambda: limiter.acquire("a", "999/m", wait=0.1).from_redis,
-        "batch": lambda: limiter.batch([Request("a", "999/m")])[0].from_redis,
+        "batch": lambda: limiter.batch([BatchItem("a", "999/m")])[0].from_redis,
         "charge": lambda: limiter.charge("a", 1, "999/m").from_redis,
         "refund": lambda: limiter.refund("a", 1) and None,
         "quota": lambda: limiter.quota("a", "999/m") and None,
@@ -77,7 +77,7 @@ async def by_asyncio(server: aio.Server, what: str) -> Any:
     if what == "acquire with wait":
         return (await limiter.acquire("a", "999/m", wait=0.1)).from_redis
     if what == "batch":
-        return (await limiter.batch([aio.Request("a", "999/m")]))[0].from_redis
+        return (await limiter.batch([aio.BatchItem("a", "999/m")]))[0].from_redis
     if what == "charge":
         return (await limiter.charge("a", 1, "999/m")).from_redis
     if what == "cache":

@@ -108,6 +108,18 @@ fn flask_limiter_passes_its_own_tests() {
     assert_eq!(their_tests(&folder, "Flask-Limiter", "flask_limiter_conftest.py", &arguments), 11);
 }
 
+/// Of the modules that exist with asyncio and without, those that differ by words alone are written
+/// once.
+#[test]
+fn modules_without_asyncio_are_made_from_those_with_it() {
+    if installed("python").is_none() {
+        return;
+    }
+    let mut check = Command::new("python3");
+    check.arg("-B").arg(root().join("scripts/twins.py")).arg("--check");
+    succeeds(check);
+}
+
 /// What `make package` makes and users install: it needs nothing but redis-py, has its
 /// types, and knows its version.
 #[test]

@@ -154,19 +154,39 @@ fn python_flask_limiter_slowapi_and_fastapi() {
     assert_eq!(tried(python(&folder, "try_plugins.py"), durable()), ["done"]);
 }
 
-#[test]
-fn python_fastapi_newest_and_oldest() {
+/// Tries a program with the newest of what the package works with, and with the oldest.
+fn newest_and_oldest(program: &str) {
     let Some(folder) = installed("python") else { return };
-    let mut oldest = python(&folder, "try_fastapi.py");
+    let mut oldest = python(&folder, program);
     oldest.env("PYTHONPATH", format!("{}:{PACKAGES}/python", folder.join("oldest").display()));
-    for program in [python(&folder, "try_fastapi.py"), oldest] {
+    for program in [python(&folder, program), oldest] {
         assert_eq!(tried(program, durable()), ["done"]);
     }
 }
 
 #[test]
-fn python_on_a_cluster_and_by_sentinel() {
+fn python_fastapi_newest_and_oldest() {
+    newest_and_oldest("try_fastapi.py");
+}
+
+#[test]
+fn python_websockets_newest_and_oldest() {
+    newest_and_oldest("try_websockets.py");
+}
+
+#[test]
+fn python_without_threads_and_with_loops_that_end() {
+    newest_and_oldest("try_processes.py");
+}
+
+#[test]
+fn python_connects_from_far_away_and_with_few_rights() {
     let Some(folder) = installed("python") else { return };
+    assert_eq!(tried(python(&folder, "try_connects.py"), durable()), ["done"]);
+}
+
+/// Runs a program with the addresses of a cluster, and of the Sentinels of a server.
+fn at_places(mut program: Command) {
     let cluster = cluster(3, 0);
     let master = Server::start();
     let sentinels = Sentinels::watch(&master, 0, 1);
@@ -175,9 +195,24 @@ fn python_on_a_cluster_and_by_sentinel() {
         hosts.join(",")
     };
     let nodes: Vec<u16> = cluster.nodes.iter().map(Server::port).collect();
-    let mut program = python(&folder, "try_places.py");
     program.args([ports(&nodes), ports(&sentinels.ports)]);
     succeeds(program);
+}
+
+#[test]
+fn python_on_a_cluster_and_by_sentinel() {
+    let Some(folder) = installed("python") else { return };
+    at_places(python(&folder, "try_places.py"));
+}
+
+/// On one server, on a cluster and by Sentinels.
+#[test]
+fn python_forks_while_its_threads_ask() {
+    let Some(folder) = installed("python") else { return };
+    let server = Server::start();
+    let mut program = python(&folder, "try_forks.py");
+    program.arg(server.port().to_string());
+    at_places(program);
 }
 
 /// Those in Python on a page.
@@ -252,12 +287,17 @@ fn python_is_typed() {
     ]);
     mypy.arg("try_fastapi.py");
     mypy.args([
+        "try_connects.py",
         "try_crowds.py",
+        "try_forks.py",
         "try_guarded.py",
         "try_hosts.py",
         "try_lease.py",
         "try_litellm.py",
         "try_page.py",
+        "try_processes.py",
+        "try_websockets.py",
+        "websocket_app.py",
         "try_without.py",
         "rights.py",
         "openapi.py",

@@ -13,7 +13,7 @@ share, decided inside Redis by the Floodgate module.
 
 from .breaker import Breaker
 from .cache import Cache
-from .decision import Decision, LimitStatus
+from .decision import Blocked, Decision, LimitStatus, Quota, Source
 from .errors import CircuitOpen, Denied, Spending
 from .fallback import FailClosed, FailOpen, Fallback, LocalBucket
 from .guarded import guarded
@@ -22,12 +22,14 @@ from .limiter import Limiter
 from .outage import Away, Misconfigured
 from .reservation import reserve
 from .server import Server
-from .words import Request
+from .words import BatchItem
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Away",
+    "BatchItem",
+    "Blocked",
     "Breaker",
     "Cache",
     "CircuitOpen",
@@ -41,8 +43,9 @@ __all__ = [
     "Limiter",
     "LocalBucket",
     "Misconfigured",
-    "Request",
+    "Quota",
     "Server",
+    "Source",
     "Spending",
     "guarded",
     "reserve",

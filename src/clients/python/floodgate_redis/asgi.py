@@ -1,6 +1,7 @@
 """Limits for every request of an ASGI application (FastAPI, Starlette, Litestar,
-Quart, Django): each response says in its headers how the caller stands, too many
-get 429 with Retry-After.
+Quart, Django), the handshakes of WebSockets too: each response says in its headers how the
+caller stands, too many get 429 with Retry-After. Where the server of the application cannot answer a
+handshake with a status, too many are closed with 1013, which their clients see as 403.
 
     app = RateLimit(app, limiter=limiter, limits="10/s,1000/h")
     app.add_middleware(RateLimit, limiter=limiter, limits="10/s,1000/h")    # FastAPI
@@ -36,6 +37,15 @@ def too_many(scope: Scope, decision: Decision, headers: Mapping[str, str]) -> Ap
     return answer
 
 
+ASKS = ("http", "websocket")
+"""Kinds of a scope that a client asks for."""
+
+STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
+"""Messages that have the headers of a response."""
+
+TRY_AGAIN_LATER = 1013
+"""The status with which a WebSocket is closed."""
+
 ROUTE = "floodgate_redis.route"
 """In the scope: what the limits of the route say of the caller, as headers."""
 
@@ -48,7 +58,7 @@ class RouteHeaders:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ASKS:
             return await self.app(scope, receive, send)
         await self.app(scope, receive, _with_headers(send, {}, scope.setdefault(ROUTE, {})))
 
@@ -75,14 +85,34 @@ class RateLimit:
         self.denied = denied
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ASKS:
             return await self.app(scope, receive, send)
         key = f"{self.name}:{self.caller(scope)}"
         decision, headers = await self.limiter.acquire_with_headers(key, self.limits)
         if not decision.granted:
+            if scope["type"] == "websocket":
+                return await self._refuse(scope, decision, headers, receive, send)
             return await self.denied(scope, decision, headers)(scope, receive, send)
 
         await self.app(scope, receive, _with_headers(send, headers, scope.setdefault(ROUTE, {})))
+
+    async def _refuse(
+        self, scope: Scope, decision: Decision, headers: Mapping[str, str], receive: Receive, send: Send
+    ) -> None:
+        """Refuses a handshake."""
+        await receive()  # that it is one
+        if not answers_handshakes(scope):
+            return await send({"type": "websocket.close", "code": TRY_AGAIN_LATER, "reason": "too many requests"})
+
+        async def send_of_handshake(message: Message) -> None:
+            await send({**message, "type": f"websocket.{message['type']}"})
+
+        await self.denied(scope, decision, headers)(scope, receive, send_of_handshake)
+
+
+def answers_handshakes(scope: Mapping[str, Any]) -> bool:
+    """Whether the server can refuse a handshake with a status, headers and a body."""
+    return "websocket.http.response" in (scope.get("extensions") or {})
 
 
 def _with_headers(send: Send, own: Mapping[str, str], of_route: Mapping[str, str]) -> Send:
@@ -90,7 +120,7 @@ def _with_headers(send: Send, own: Mapping[str, str], of_route: Mapping[str, str
     says."""
 
     async def send_with_headers(message: Message) -> None:
-        if message["type"] == "http.response.start":
+        if message["type"] in STARTS:
             said = list(message.get("headers", []))
             names = {bytes(name).lower() for name, _ in said}
             added = _encoded({**own, **of_route})

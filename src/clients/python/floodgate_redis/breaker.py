@@ -1,3 +1,4 @@
+# Made from asyncio/breaker.py by scripts/twins.py: change that one.
 """A circuit breaker that all processes share."""
 
 import functools
@@ -31,9 +32,9 @@ class Breaker:
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Round a call, whose own timeout belongs inside. Raises CircuitOpen where it
-        is not to be made. An exception is a failure of the callee; a program that
-        ends says nothing of it."""
+        """Guards a call, whose own timeout belongs inside. Raises CircuitOpen where it
+        is not to be made. An exception is a failure of the callee; a call that is cancelled, and
+        a program that ends, say nothing of it."""
         token = self._admitted()
         outcome = Outcome()
         try:
@@ -44,8 +45,8 @@ class Breaker:
                 self.server.finish(*outcome.report(self.key, token))
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        """Guards each call of a function: `@breaker`. Not of one whose call does no work: an
-        asynchronous one, or a generator."""
+        """Guards each call of a function: `@breaker`. It refuses a generator, whose call does no
+        work."""
         decorated.plain(function)
 
         @functools.wraps(function)

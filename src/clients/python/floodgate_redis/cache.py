@@ -1,3 +1,4 @@
+# Made from asyncio/cache.py by scripts/twins.py: change that one.
 """Values that all processes share, kept in the Redis of the limits."""
 
 import json
@@ -42,7 +43,7 @@ class Cache:
         self._places = Limiter(server, FailOpen(), remember_denials=False)
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value, or `default`."""
+        """Gives the value, or `default` where there is none."""
         try:
             text = self._text(key)
             return default if text is None else json.loads(text)
@@ -86,7 +87,7 @@ class Cache:
         return left if kept is None else kept
 
     def delete(self, *keys: str) -> int:
-        """Forgets values; says how many there were."""
+        """Forgets values. Says how many there were."""
         if not keys:
             return 0
         deleted = self._memory.delete(*keys)

@@ -43,9 +43,20 @@ class Nodes(Protocol):
 class Sentinels(Sentinel):
     """Those of redis-py. They say why there is no master."""
 
+    sentinels: list[Any]
+
+    def __init__(self, hosts: Sequence[Address], sentinel_kwargs: dict[str, Any], **options: Any):
+        self._hosts, self._of_each = hosts, sentinel_kwargs
+        super().__init__(hosts, sentinel_kwargs=sentinel_kwargs, **options)  # type: ignore[no-untyped-call]
+        forks.take_part(self)
+
+    def _begin(self) -> None:
+        """See forks."""
+        forks.leave(*self.sentinels)
+        self.sentinels = [Redis(host, port, **self._of_each) for host, port in self._hosts]
+
     def discover_master(self, service_name: str) -> Any:
         answers: list[Any] = []
-        sentinel: Any
         for sentinel in self.sentinels:
             try:
                 answers.append((sentinel.sentinel_masters()).get(service_name))
@@ -166,7 +177,7 @@ def nodes(url: str, patience: float, rest: float) -> Nodes:
     options |= place.options
     if kind == "sentinel":
         of_sentinel = {"retry": retry, **places.soon(patience, place), **place.sentinel}
-        sentinels = Sentinels(place.hosts, sentinel_kwargs=of_sentinel)  # type: ignore[no-untyped-call]
+        sentinels = Sentinels(place.hosts, of_sentinel)
         service = place.service()
 
         def connect(**more: Any) -> Any:

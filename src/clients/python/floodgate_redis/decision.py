@@ -3,12 +3,26 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
+
+
+class Source(StrEnum):
+    """Who decided about a request."""
+
+    REDIS = "redis"
+    """Redis itself."""
+    MEMORY = "memory"
+    """The limiter remembered a denial by Redis."""
+    LEASE = "lease"
+    """The process spent units that Redis had granted to its lease."""
+    FALLBACK = "fallback"
+    """The fallback decided, because Redis is away."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The six integers of RL.ACQUIRE, and whether Redis gave them."""
+    """The six integers of RL.ACQUIRE, and who decided."""
 
     granted: int
     limit: int
@@ -16,7 +30,12 @@ class Decision:
     retry_after_ms: int
     reset_after_ms: int
     index: int
-    from_redis: bool = True
+    source: Source = Source.REDIS
+
+    @property
+    def from_redis(self) -> bool:
+        """Whether Redis decided, now or a moment ago: in place of the fallback."""
+        return self.source is not Source.FALLBACK
 
     @property
     def retry_after(self) -> dict[str, str]:
@@ -67,6 +86,32 @@ class LimitStatus:
             shadow=str(fields["shadow"]).lower() in ("1", "true", "yes"),
             source=str(fields["source"]),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """An operator blocks a key (RL.BLOCK). `until_ms` is in milliseconds since 1970, and -1 for
+    ever; `reason` is what the operator said."""
+
+    until_ms: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """How a key stands: limit by limit, and whether an operator blocks it. A key without limits has
+    no `limits`."""
+
+    limits: list[LimitStatus]
+    blocked: Blocked | None = None
+
+    @classmethod
+    def read(cls, reply: Any) -> "Quota":
+        """The reply of RL.QUOTA."""
+        rows = [pairs(row) for row in reply or []]
+        blocks = [pairs(row["blocked"]) for row in rows if "blocked" in row]
+        blocked = Blocked(int(blocks[0]["until"]), str(blocks[0]["reason"])) if blocks else None
+        return cls([LimitStatus.read(row) for row in rows if "name" in row], blocked)
 
 
 def pairs(reply: Any) -> dict[Any, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from . import forks
-from .decision import Decision
+from .decision import Decision, Source
 
 LONGEST_MS = 1000
 
@@ -44,6 +44,7 @@ class Denials:
         passed = min(decision.retry_after_ms, LONGEST_MS) - left_ms
         return replace(
             decision,
+            source=Source.MEMORY,
             retry_after_ms=max(1, decision.retry_after_ms - passed),
             # -1 of a credit, which has no reset.
             reset_after_ms=max(min(0, decision.reset_after_ms), decision.reset_after_ms - passed),

@@ -1,4 +1,4 @@
-"""Why work was not done."""
+"""Errors that say why work was not done."""
 
 import operator
 import re
@@ -16,8 +16,8 @@ def _told(message: str) -> int:
 
 
 class Denied(Exception):
-    """Nothing was reserved. Made of its own message, as Celery does with results in JSON, its
-    decision has the retry time, and nothing else."""
+    """A limit denied the work: nothing was reserved. Celery makes this error of its own message, where
+    results are JSON. Its decision then has the retry time alone."""
 
     def __init__(self, decision: Decision | str):
         if isinstance(decision, str):
@@ -36,7 +36,8 @@ class Denied(Exception):
 
 
 class CircuitOpen(Exception):
-    """The call was not made. It can be made of its own message."""
+    """The breaker is open: the call was not made. Celery makes this error of its own message, where
+    results are JSON."""
 
     def __init__(self, retry_after_ms: int | str):
         if isinstance(retry_after_ms, str):
@@ -55,7 +56,7 @@ class CircuitOpen(Exception):
 
 
 class Spending:
-    """What the work has cost so far; none when it was never said."""
+    """The cost of reserved work so far. `units` is None until the work says what it cost."""
 
     MOST = 10**12
     """What RL.COMMIT takes."""

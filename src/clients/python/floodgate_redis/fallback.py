@@ -6,7 +6,7 @@ import time
 from typing import Protocol
 
 from . import arguments, forks
-from .decision import Decision
+from .decision import Decision, Source
 
 
 class Fallback(Protocol):
@@ -17,22 +17,22 @@ class Fallback(Protocol):
 
 
 class FailOpen:
-    """Everything passes: right where an outage costs more than a flood."""
+    """This fallback lets everything pass. It is right where an outage costs more than a flood."""
 
     def acquire(self, key: str, cost: int) -> Decision:
-        return Decision(cost, -1, -1, 0, 0, 0, from_redis=False)
+        return Decision(cost, -1, -1, 0, 0, 0, source=Source.FALLBACK)
 
 
 class FailClosed:
-    """Nothing passes: right where a flood costs more, as with logins."""
+    """This fallback lets nothing pass. It is right where a flood costs more, as with logins."""
 
     def acquire(self, key: str, cost: int) -> Decision:
-        return Decision(0, 0, 0, 1000, 0, 0, from_redis=False)
+        return Decision(0, 0, 0, 1000, 0, 0, source=Source.FALLBACK)
 
 
 class LocalBucket:
-    """Each process limits on its own, `rate` a second and `burst` at once: right
-    in between. N processes let up to N times that pass in all."""
+    """This fallback limits each process on its own: `rate` units a second, and `burst` at once.
+    N processes let up to N times that pass in all."""
 
     MOST_KEYS = 10_000
 
@@ -63,4 +63,4 @@ class LocalBucket:
             retry_after_ms = math.ceil((cost - level) / self.rate * 1000)
         else:
             retry_after_ms = -1
-        return Decision(granted, int(self.burst), int(level - granted), retry_after_ms, 0, 0, from_redis=False)
+        return Decision(granted, int(self.burst), int(level - granted), retry_after_ms, 0, 0, source=Source.FALLBACK)

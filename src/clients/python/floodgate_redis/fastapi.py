@@ -9,15 +9,18 @@
 
 With the middleware every response of a limited route says how the caller stands, but for a 500
 that no handler answers. Without it those do that FastAPI makes of what a route returns, and 429.
+The handshake of a WebSocket is a request, too.
 """
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, HTTPException, Response, WebSocketException
+from starlette.requests import HTTPConnection
+from starlette.websockets import WebSocket
 
 from . import arguments
-from .asgi import ROUTE, RouteHeaders
+from .asgi import ROUTE, TRY_AGAIN_LATER, RouteHeaders, answers_handshakes
 from .asyncio.limiter import Limiter
 from .callers import Caller, by_address, by_network
 from .decision import Decision
@@ -40,9 +43,10 @@ class RateLimited(HTTPException):
 
 def rate_limit(
     limits: str | None = None, *, limiter: Limiter | None = None, caller: Caller = by_address, name: str | None = None
-) -> Callable[[Request, Response], Awaitable[Decision]]:
+) -> Callable[[HTTPConnection, Response], Awaitable[Decision]]:
     """For Depends: takes one unit, or raises RateLimited; the response says how the
-    caller stands.
+    caller stands. Of a WebSocket it counts the handshake. Where the server cannot refuse that with a
+    status, it raises WebSocketException (1013) in place of RateLimited.
 
     Each route has its own usage; routes with one `name` share it. A request that meets the
     same limits of one usage twice, such as those of the application and of the route, takes
@@ -52,7 +56,7 @@ def rate_limit(
 
     arguments.with_asyncio(limiter=limiter)
 
-    async def limited(request: Request, response: Response) -> Decision:
+    async def limited(request: HTTPConnection, response: Response) -> Decision:
         takes_from: Limiter = limiter or _limiter_of(request.app)
         arguments.with_asyncio(limiter=takes_from)
         key = f"{name or _route(request)}:{caller(request)}"
@@ -62,12 +66,20 @@ def rate_limit(
         decision, headers = await takes_from.acquire_with_headers(key, limits)
         request.scope.setdefault(ROUTE, {}).update(headers)
         if not decision.granted:
-            raise RateLimited(decision, headers)
+            raise _denial(request, decision, headers)
         response.headers.update(headers)
         taken[takes_from, key, limits] = decision
         return decision
 
     return limited
+
+
+def _denial(request: HTTPConnection, decision: Decision, headers: dict[str, str]) -> Exception:
+    # Starlette below 0.37 makes no response of an exception of a WebSocket.
+    has_status = hasattr(WebSocket, "send_denial_response") and answers_handshakes(request.scope)
+    if request.scope["type"] == "websocket" and not has_status:
+        return WebSocketException(TRY_AGAIN_LATER, "too many requests")
+    return RateLimited(decision, headers)
 
 
 def _limiter_of(app: FastAPI) -> Limiter:
@@ -80,7 +92,7 @@ def _limiter_of(app: FastAPI) -> Limiter:
     return limiter
 
 
-def _route(request: Request) -> str:
+def _route(request: HTTPConnection) -> str:
     """The path as it is declared, so that `/users/1` and `/users/2` are one, behind the paths
     at which its application is mounted."""
     scope = request.scope
@@ -90,7 +102,7 @@ def _route(request: Request) -> str:
     # Newer versions of FastAPI keep the prefixes of include_router apart from the route.
     included = (scope.get("fastapi") or {}).get("effective_route_context")
     declared = included if getattr(included, "original_route", None) is route else route
-    return f"{request.method} {mounted}{getattr(declared, 'path', request.url.path)}"
+    return f"{scope.get('method', 'WEBSOCKET')} {mounted}{getattr(declared, 'path', request.url.path)}"
 
 
 __all__ = ["RateLimited", "RouteHeaders", "by_address", "by_network", "rate_limit"]

@@ -2,7 +2,7 @@
 
 import os
 import weakref
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Forked(Protocol):
@@ -12,13 +12,32 @@ class Forked(Protocol):
         """Makes them, at the start and in each forked child."""
 
 
+_left: list[Any] = []
+"""Clients of a cluster that the parent has."""
+
 _all: "weakref.WeakSet[Forked]" = weakref.WeakSet()
 
 
 def begin(it: Forked) -> None:
     """Now, and in each forked child for as long as there is such a thing."""
     it._begin()
+    take_part(it)
+
+
+def take_part(it: Forked) -> None:
+    """In each forked child, for as long as there is such a thing."""
     _all.add(it)
+
+
+def leave(*clients: Any) -> None:
+    """In a forked child: leaves alone the clients of redis-py that are the parent's. A client that is
+    dropped takes the lock of its pool, which a thread of the parent may hold: a client of one server is
+    told not to, and one of a cluster is not dropped."""
+    for client in clients:
+        if hasattr(client, "auto_close_connection_pool"):
+            client.auto_close_connection_pool = False
+        else:
+            _left.append(client)
 
 
 def _begin_anew() -> None:

@@ -1,7 +1,9 @@
+# Made from asyncio/guarded.py by scripts/twins.py: change that one.
 """What services do that call paid APIs, as one decorator."""
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from . import arguments, decorated, words
@@ -12,7 +14,6 @@ from .limiter import Limiter
 from .memory import MISSING
 from .outage import Away
 from .outcome import Outcome
-from .server import Server
 from .telemetry import calls
 
 P = ParamSpec("P")
@@ -45,7 +46,8 @@ def guarded(
        quota, or Denied, which changes nothing of the breaker.
     3. The call is made, and its result reported: to the breaker, and as usage of `key`
        (RL.STATS, RL.USAGE), with how long it took and what it cost by `spend`, in money.
-       Where `spend` raises, that is logged. An exception of the call is a failure; a program that ends says nothing.
+       Where `spend` raises, that is logged. An exception of the call is a failure; a call that is
+       cancelled, and a program that ends, say nothing.
     4. The answer is cached for `ttl` seconds, if JSON can hold it and Redis keeps it.
 
     `key`, `cost` and `cached_as` may ask the call's own arguments; without `cached_as`
@@ -53,51 +55,70 @@ def guarded(
     the breaker's key belong in one slot. While Redis is away the limiter's fallback
     decides, and each process caches by itself.
     """
-
     arguments.without_asyncio(limiter=limiter, breaker=breaker, cache=cache)
+    return Guarding(limiter, breaker, key, limits, cost, cache, ttl, cached_as, spend)
 
-    def guards(function: Callable[P, R]) -> Callable[P, R]:
+
+@dataclass(frozen=True, slots=True)
+class Guarding:
+    """Guards functions by what `guarded` was given."""
+
+    limiter: Limiter
+    breaker: Breaker
+    key: str | Callable[..., str]
+    limits: str | None
+    cost: int | Callable[..., int]
+    cache: Cache | None
+    ttl: float | None
+    cached_as: Callable[..., str] | None
+    spend: Callable[[Any], object] | None
+
+    def __call__(self, function: Callable[P, R], /) -> Callable[P, R]:
         decorated.plain(function)
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            name = key if isinstance(key, str) else key(*args, **kwargs)
-            units = cost if isinstance(cost, int) else cost(*args, **kwargs)
-            asks = Admission(breaker.key, breaker.rule, name, limits, units, limiter.fallback)
+            def makes() -> R:
+                return decorated.worked(function, function(*args, **kwargs))
 
-            def paid() -> R:
-                token, outcome = _admitted(limiter.server, asks), Outcome()
-                try:
-                    with outcome:
-                        value = decorated.worked(function, function(*args, **kwargs))
-                    outcome.costs(spend, value)
-                    return value
-                finally:
-                    for told, instead in outcome.reports(breaker.key, token, name):
-                        limiter.server.finish(*told, instead=instead)
-
-            if cache is None:
-                return paid()
-            answer = (cached_as or words.answer_of(function))(*args, **kwargs)
-            with cache.making(answer) as known:
-                if known is not MISSING:
-                    calls("cached")
-                    limiter.server.finish(*words.record(name, "OK", cached=True))
-                    return known  # type: ignore[no-any-return]
-                value = paid()
-                cache.keep(answer, value, ttl)
-                return value
+            name = self.key if isinstance(self.key, str) else self.key(*args, **kwargs)
+            units = self.cost if isinstance(self.cost, int) else self.cost(*args, **kwargs)
+            breaker = self.breaker
+            asks = Admission(breaker.key, breaker.rule, name, self.limits, units, self.limiter.fallback)
+            if self.cache is None:
+                return self._paid(asks, makes)
+            answer = (self.cached_as or words.answer_of(function))(*args, **kwargs)
+            return self._cached(self.cache, answer, asks, makes)
 
         return call
 
-    return guards
+    def _cached(self, cache: Cache, answer: str, asks: Admission, makes: Callable[[], R]) -> R:
+        """The answer of the cache, or else one that is paid and kept."""
+        with cache.making(answer) as known:
+            if known is not MISSING:
+                calls("cached")
+                self.limiter.server.finish(*words.record(asks.key, "OK", cached=True))
+                return known  # type: ignore[no-any-return]
+            value = self._paid(asks, makes)
+            cache.keep(answer, value, self.ttl)
+            return value
 
+    def _paid(self, asks: Admission, makes: Callable[[], R]) -> R:
+        """The answer of the call, which is admitted before and reported after."""
+        token, outcome = self._admitted(asks), Outcome()
+        try:
+            with outcome:
+                value = makes()
+            outcome.costs(self.spend, value)
+            return value
+        finally:
+            self.limiter.server.finish_all(outcome.reports(asks.breaker, token, asks.key))
 
-def _admitted(server: Server, asks: Admission) -> str | None:
-    """The token to report with; none while Redis is away."""
-    try:
-        return asks.token(server.take(asks.ask(), asks.undo))
-    except Away:
-        pass
-    asks.alone()
-    return None
+    def _admitted(self, asks: Admission) -> str | None:
+        """The token to report with; none while Redis is away."""
+        try:
+            return asks.token(self.limiter.server.take(asks.ask(), asks.undo))
+        except Away:
+            pass
+        asks.alone()
+        return None

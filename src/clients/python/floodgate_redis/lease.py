@@ -10,9 +10,10 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from . import arguments, forks, words
-from .decision import Decision, pairs
+from .decision import Decision, Source, pairs
 from .limiter import Limiter
 from .outage import Away, Misconfigured, log
+from .starts import started
 from .telemetry import decisions
 
 LEAST = 5
@@ -76,7 +77,8 @@ class Book:
         if held is None or latest is None or now >= held.until or held.left < cost:
             return None
         held.left -= cost
-        return Decision(cost, latest.limit, latest.remaining, 0, latest.reset_after_ms, max(0, latest.index))
+        index = max(0, latest.index)
+        return Decision(cost, latest.limit, latest.remaining, 0, latest.reset_after_ms, index, Source.LEASE)
 
     def learn(self, decision: Decision) -> None:
         """What the server said last of the limit."""
@@ -241,8 +243,8 @@ class Lease:
 
     def _wake(self) -> None:
         if self._worker is None:
-            self._worker = threading.Thread(target=self._work, name="floodgate lease", daemon=True)
-            self._worker.start()
+            # Without a thread each request asks, until one can start.
+            self._worker = started(self._work, "floodgate lease")
         else:
             self._waking.notify()
 

@@ -1,15 +1,16 @@
+# Made from asyncio/limiter.py by scripts/twins.py: change that one.
 """Limits that all processes share."""
 
 from collections.abc import Sequence
 
 from . import arguments, words
-from .decision import Decision, LimitStatus, pairs
+from .decision import Decision, Quota, Source, pairs
 from .denials import Denials
 from .fallback import Fallback
 from .outage import Away
 from .server import Server
 from .telemetry import decisions
-from .words import Request
+from .words import BatchItem
 
 
 class Limiter:
@@ -28,7 +29,8 @@ class Limiter:
         self._denials = Denials() if remember_denials else None
 
     def without_memory(self) -> "Limiter":
-        """The same, but each denial is asked for: for plug-ins, whose hosts count them."""
+        """A limiter on the same server that remembers no denial: for plug-ins, whose hosts count
+        denials."""
         return Limiter(self.server, self.fallback, remember_denials=False)
 
     def acquire(
@@ -64,7 +66,7 @@ class Limiter:
         return decision
 
     def acquire_with_headers(self, key: str, limits: str | None = None) -> tuple[Decision, dict[str, str]]:
-        """One unit, and the headers for the HTTP response: RateLimit, RateLimit-Policy,
+        """Takes one unit. Gives the decision, and the headers for the HTTP response: RateLimit, RateLimit-Policy,
         X-RateLimit-* and, where it was denied, Retry-After."""
         try:
             six, flat = self.server.ask_at_once(
@@ -78,15 +80,15 @@ class Limiter:
         decisions("granted" if decision.granted else "denied")
         return decision, headers | decision.retry_after
 
-    def batch(self, requests: Sequence[Request], *, together: bool = False) -> list[Decision]:
-        """Many requests in one atomic step, at most 1,000: each on its own, or
-        `together`: all or none. On a cluster with keys of one slot."""
-        if not requests:
+    def batch(self, items: Sequence[BatchItem], *, together: bool = False) -> list[Decision]:
+        """Decides on many requests in one atomic step, at most 1,000: each on its own, or
+        `together` all or none. On a cluster with keys of one slot."""
+        if not items:
             return []
         try:
-            answers = self.server.ask(*words.batch(requests, together))
+            answers = self.server.ask(*words.batch(items, together))
         except Away:
-            alone = [self._alone(request.key, request.cost) for request in requests]
+            alone = [self._alone(item.key, item.cost) for item in items]
             if together and not all(decision.granted for decision in alone):
                 return [decision if not decision.granted else _taken_back(decision) for decision in alone]
             return alone
@@ -118,11 +120,10 @@ class Limiter:
         except Away:
             return 0
 
-    def quota(self, key: str, limits: str | None = None, cost: int = 1) -> list[LimitStatus]:
-        """How the key stands, limit by limit. Nothing is taken. The list is empty where the
-        key has no limits. Raises Away."""
-        rows = self.server.ask(*words.quota(key, limits, cost))
-        return [LimitStatus.read(row) for row in rows or [] if "name" in pairs(row)]
+    def quota(self, key: str, limits: str | None = None, cost: int = 1) -> Quota:
+        """How the key stands, limit by limit, and whether an operator blocks it. Nothing is
+        taken. Raises Away."""
+        return Quota.read(self.server.ask(*words.quota(key, limits, cost)))
 
     def _alone(self, key: str, cost: int) -> Decision:
         decisions("fallback")
@@ -130,4 +131,4 @@ class Limiter:
 
 
 def _taken_back(decision: Decision) -> Decision:
-    return Decision(0, decision.limit, decision.remaining, 1000, 0, -3, from_redis=False)
+    return Decision(0, decision.limit, decision.remaining, 1000, 0, -3, source=Source.FALLBACK)

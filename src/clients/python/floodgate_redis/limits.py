@@ -20,6 +20,7 @@ RL.RESET by `clear`, RL.CLEAR by `reset`.
 
 import sys
 import time
+from functools import partial
 from typing import Any
 
 import redis
@@ -34,10 +35,10 @@ from limits.aio.storage import base as aio_base
 from limits.errors import ConfigurationError
 from limits.storage import base
 
-from . import places
+from . import forks, places
 from .asyncio.cluster import Sentinels as AsyncSentinels
 from .cluster import Sentinels
-from .decision import Decision, LimitStatus, pairs
+from .decision import Decision, Quota
 from .places import Several, redis_url, several
 from .words import Words, literal
 
@@ -94,12 +95,11 @@ class _Rows:
     """A reply of RL.QUOTA."""
 
     def __init__(self, reply: Any):
-        maps = [pairs(row) for row in reply or []]
-        self.limits = [LimitStatus.read(row) for row in maps if "name" in row]
-        self.blocked = any("blocked" in row for row in maps)
+        quota = Quota.read(reply)
+        self.limits, self._is_blocked = quota.limits, quota.blocked is not None
 
     def used(self) -> int:
-        return DENIED if self.blocked else max((row.used for row in self.limits), default=0)
+        return DENIED if self._is_blocked else max((row.used for row in self.limits), default=0)
 
     def reset_at(self) -> float:
         """In seconds since the epoch, by this machine's clock."""
@@ -160,7 +160,21 @@ class FloodgateStorage(_Commands, base.Storage, base.MovingWindowSupport, base.S
     ) -> None:
         super().__init__(uri, wrap_exceptions=wrap_exceptions, **options)
         self.key_prefix = key_prefix
-        self.client: Any = self.connect(uri, **options)
+        self._connects = partial(self.connect, uri, **options)
+        self._client: Any = self._connects()
+        forks.take_part(self)
+
+    def _begin(self) -> None:
+        """See forks. A client of a cluster asks the cluster at its start: it is made when it is needed."""
+        forks.leave(self._client)
+        self._client = None
+
+    @property
+    def client(self) -> Any:
+        """The client of redis-py. A forked child has its own."""
+        if self._client is None:
+            self._client = self._connects()
+        return self._client
 
     @staticmethod
     def connect(uri: str, **options: Any) -> Any:

@@ -112,7 +112,7 @@ class SynchronousCall(Exception):
 
 
 @dataclass(slots=True)
-class Held:
+class OpenReservation:
     """What is reserved, and not settled."""
 
     keys: list[str]
@@ -156,7 +156,7 @@ class TokenLimits(CustomLogger):  # type: ignore[misc]
         self.estimate = estimate
         self.ttl = ttl
         self.prefix = prefix
-        self._open: OrderedDict[str, Held] = OrderedDict()
+        self._open: OrderedDict[str, OpenReservation] = OrderedDict()
         self._untold: deque[words.Words] = deque(maxlen=self.MOST)
         self._ended: deque[str] = deque()
         self._telling: set[asyncio.Task[None]] = set()
@@ -268,7 +268,7 @@ class TokenLimits(CustomLogger):  # type: ignore[misc]
                 raise TokensDenied(alone, None) from None
             _note(request, call_type, whose, id)  # decided, and nothing to settle
             return
-        self._open[id] = Held(list(limits))
+        self._open[id] = OpenReservation(list(limits))
         _note(request, call_type, whose, id)
         while len(self._open) > self.MOST:
             self._open.popitem(last=False)[1].forget()

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as OutOfPatience
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 from redis import exceptions
@@ -13,6 +13,7 @@ from redis import exceptions
 from . import forks
 from .outage import NOT_TAKEN, OUTAGE, Health
 from .places import Address
+from .starts import started
 from .words import Words, of_floodgate, take_something
 
 UNLIMITED = 2**31
@@ -53,12 +54,20 @@ class Node:
         self.address = address
         self._connect = connect
         self._patience = patience
-        self._redis = connect(socket_timeout=patience, max_connections=self.MOST)
+        self._clients: tuple[Any, ...] = ()
+        forks.begin(self)
+        self._lanes = Lanes(self._most)
+
+    def _begin(self) -> None:
+        """See forks: the pools of redis-py have locks, and connections of the parent."""
+        forks.leave(*self._clients)
+        self._redis = self._connect(socket_timeout=self._patience, max_connections=self.MOST)
         # For what has to be given back, should its answer be late: then its connection is in use
         # for longer than its lane.
-        self._taking = connect(socket_timeout=self.LATEST)
-        self._lanes = Lanes(self._redis.connection_pool.max_connections)
-        for client in (self._redis, self._taking):
+        self._taking = self._connect(socket_timeout=self.LATEST)
+        self._clients = (self._redis, self._taking)
+        self._most = self._redis.connection_pool.max_connections
+        for client in self._clients:
             client.connection_pool.max_connections = UNLIMITED
 
     def ask(self, command: Words, asking: bool = False) -> Any:
@@ -93,7 +102,8 @@ class Node:
                 asked.set_exception(error)
 
         def ask() -> Any:
-            threading.Thread(target=run, name=f"floodgate {command[0]}", daemon=True).start()
+            if not started(run, f"floodgate {command[0]}"):
+                return _told(self._redis, command, asking)
             try:
                 return asked.result(self._patience)
             except OutOfPatience as error:
@@ -130,10 +140,9 @@ class Node:
         except NOT_TAKEN:
             raise
         except BaseException:  # as above
-            if undo is not None and asked:
-                threading.Thread(
-                    target=self._give_back, args=(undo,), name=f"floodgate {undo[0]}", daemon=True
-                ).start()
+            if undo is not None and asked and not started(lambda: self._give_back(undo), f"floodgate {undo[0]}"):
+                with suppress(*OUTAGE, exceptions.RedisError):  # its TTL settles it
+                    _told(self._redis, undo, False)
             raise
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ log = logging.getLogger("floodgate_redis")
 
 
 class Away(Exception):
-    """Redis cannot decide: it does not answer, or answers that it cannot write."""
+    """Redis cannot decide. It does not answer, or answers that it cannot write."""
 
 
 class Misconfigured(Exception):
@@ -65,6 +65,11 @@ def misconfiguration(error: Exception) -> str | None:
 def lacks_floodgate(error: Exception) -> bool:
     """Whether it knows no command of Floodgate, though it may know those of Redis."""
     return isinstance(error, exceptions.ResponseError) and bool(NO_MODULE.search(str(error)))
+
+
+def may_not_look(error: exceptions.NoPermissionError) -> bool:
+    """Whether the user may do all but ask RL.HELP: nothing is wrong with the connection, then."""
+    return "rl.help" in str(error).lower()
 
 
 REFUSED = (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError)

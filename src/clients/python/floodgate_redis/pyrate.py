@@ -94,10 +94,10 @@ class FloodgateBucket(_Bucket):
 
     def waiting(self, item: RateItem) -> int:
         known = self._known_wait(item)
-        return _longest(self.limiter.quota(self.name, self.limits, item.weight)) if known is None else known
+        return _longest(self.limiter.quota(self.name, self.limits, item.weight).limits) if known is None else known
 
     def count(self) -> int:
-        return _used(self.limiter.quota(self.name, self.limits))
+        return _used(self.limiter.quota(self.name, self.limits).limits)
 
     def flush(self) -> None:
         self._forget()
@@ -121,10 +121,10 @@ class AsyncFloodgateBucket(_Bucket):
 
     async def waiting(self, item: RateItem) -> int:
         known = self._known_wait(item)
-        return _longest(await self.limiter.quota(self.name, self.limits, item.weight)) if known is None else known
+        return _longest((await self.limiter.quota(self.name, self.limits, item.weight)).limits) if known is None else known
 
     async def count(self) -> int:
-        return _used(await self.limiter.quota(self.name, self.limits))
+        return _used((await self.limiter.quota(self.name, self.limits)).limits)
 
     async def flush(self) -> None:
         self._forget()

@@ -1,6 +1,6 @@
+# Made from asyncio/reservation.py by scripts/twins.py: change that one.
 """Take now, settle later: for work whose cost is known afterwards."""
 
-import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +10,7 @@ from .decision import Decision, longest
 from .errors import Denied, Spending
 from .limiter import Limiter
 from .outage import Away
+from .renewing import renewing
 
 
 @contextmanager
@@ -43,20 +44,12 @@ def reserve(
         return
     if taken is None:
         raise Denied(longest([Decision(*six) for six in answers]))
-    ended = threading.Event()
-
-    def renew() -> None:
-        while not ended.wait(ttl / 3):
-            server.finish(*words.renew(id, ttl, keys))
-
-    renewing = threading.Thread(target=renew, name="floodgate RL.RENEW", daemon=True)
-    renewing.start()
     failed = True
     try:
-        yield spending
+        with renewing(server, keys, ttl, words.renew(id, ttl, keys)):
+            yield spending
         failed = False
     finally:
-        ended.set()
         if failed and spending.units is None:
             server.finish(*release)
         else:

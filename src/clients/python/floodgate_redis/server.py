@@ -11,7 +11,7 @@ from redis import exceptions
 from . import arguments, forks
 from .cluster import nodes
 from .node import Node
-from .outage import NOT_TAKEN, Away, Health, Misconfigured, log, redirection
+from .outage import NOT_TAKEN, Away, Health, Misconfigured, log, may_not_look, redirection
 from .words import Words, key_of
 
 
@@ -45,18 +45,19 @@ class Server:
 
     def check(self) -> None:
         """For the start of a program: raises Misconfigured where Redis refuses the
-        credentials or has no Floodgate. That Redis is away it only logs."""
+        credentials or has no Floodgate, and NoPermissionError where the user may not do what
+        redis-py does to connect (SELECT, for a database). That Redis is away it only logs."""
         with suppress(Away):
             for ask in self.each():
-                with suppress(Away, exceptions.NoPermissionError):
-                    ask("RL.HELP")
+                with suppress(Away):
+                    _looked(ask)
 
     def ask(self, *command: str | int) -> Any:
         """The answer. Raises Away, Misconfigured, or the server's own error."""
         return self._at(command, lambda node, asking: node.ask(command, asking))
 
     def ask_at_once(self, *commands: Words) -> list[Any]:
-        """The answers of one transaction, in one round trip."""
+        """Sends the commands as one transaction, in one round trip. Gives their answers."""
         return self._at(commands[0], partial(_together, commands))  # type: ignore[no-any-return]
 
     def take(self, command: Words, undo: Callable[[Any], Sequence[Words]]) -> Any:
@@ -103,12 +104,18 @@ class Server:
             if instead is not None:
                 self.finish(*instead)
 
+    def finish_all(self, reports: Sequence[tuple[Words, Words | None]]) -> None:
+        """Reports several, one after the other. Each comes with what is told instead where the
+        server refuses it."""
+        for told, instead in reports:
+            self.finish(*told, instead=instead)
+
     def health(self, key: str) -> Health:
-        """Of the server that has the key."""
+        """The health of the server that has the key."""
         return self._nodes.health(key)
 
     def by_slot(self, keys: Sequence[str]) -> list[list[str]]:
-        """Keys that one command may name: all, but on a cluster those of one slot."""
+        """Groups keys by what one command may name: all, but on a cluster those of one slot."""
         return self._nodes.by_slot(keys)
 
     def each(self) -> list[Callable[..., Any]]:
@@ -148,6 +155,14 @@ class Server:
                     self._nodes.lost(node)
                 raise
         raise Away("the nodes of the cluster send from one to the other")
+
+
+def _looked(ask: Callable[..., Any]) -> None:
+    try:
+        ask("RL.HELP")
+    except exceptions.NoPermissionError as error:
+        if not may_not_look(error):
+            raise
 
 
 def _together(commands: Sequence[Words], node: Node, asking: bool) -> list[Any]:

@@ -25,23 +25,24 @@ TAKES = frozenset(("RL.ACQUIRE", "RL.BATCH", "RL.CHARGE", "RL.RESERVE", "CB.ACQU
 
 
 def take_something(commands: Sequence[Words]) -> bool:
-    """Whether one of them takes something. Others look, or give back."""
+    """Says whether one of the commands takes something. Others look, or give back."""
     return any(command[0] in TAKES for command in commands)
 
 
 def of_floodgate(commands: Sequence[Words]) -> bool:
-    """Whether Redis without the module knows none of them."""
+    """Says whether all commands are Floodgate's. A Redis without the module knows none of those."""
     return all(str(command[0]).startswith(("RL.", "CB.", "CL.")) for command in commands)
 
 
 def ms(seconds: float) -> str:
-    """A duration, with its unit."""
+    """Writes a duration with its unit."""
     return f"{max(1, round(seconds * 1000))}ms"
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """One of a batch."""
+class BatchItem:
+    """One request of a batch: `cost` units of `limits`, or of those that the server has for the
+    key."""
 
     key: str
     limits: str = "*"
@@ -59,9 +60,9 @@ def quota(key: str, limits: str | None, cost: int = 1) -> Words:
     return (*words, "COST", cost) if cost != 1 else words
 
 
-def batch(requests: Sequence[Request], together: bool) -> Words:
-    items = [word for request in requests for word in (request.key, request.limits, request.cost)]
-    return ("RL.BATCH", "ALL" if together else "EACH", len(requests), *items)
+def batch(items: Sequence[BatchItem], together: bool) -> Words:
+    asked = [word for item in items for word in (item.key, item.limits, item.cost)]
+    return ("RL.BATCH", "ALL" if together else "EACH", len(items), *asked)
 
 
 def charge(key: str, limits: str | None, cost: int, track: bool) -> Words:
@@ -139,12 +140,13 @@ def place(namespace: str, key: str) -> str:
 
 
 def seconds_left(ms: int) -> float | None:
-    """Of the reply to PTTL."""
+    """Reads the reply to PTTL: infinity where the value has no end, none where there is no value."""
     return ms / 1000 if ms >= 0 else math.inf if ms == -1 else None
 
 
 def answer_of(function: Callable[..., Any]) -> Callable[..., str]:
-    """What an answer of a function is cached as: its name, and all its arguments."""
+    """Makes the names under which the answers of a function are cached: its own name, and a hash of
+    all arguments."""
     name = f"{function.__module__}.{function.__qualname__}"
 
     def cached_as(*args: Any, **kwargs: Any) -> str:

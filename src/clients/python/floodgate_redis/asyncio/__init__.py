@@ -1,10 +1,10 @@
 """The same for asyncio."""
 
-from ..decision import Decision, LimitStatus
+from ..decision import Blocked, Decision, LimitStatus, Quota, Source
 from ..errors import CircuitOpen, Denied, Spending
 from ..fallback import FailClosed, FailOpen, Fallback, LocalBucket
 from ..outage import Away, Misconfigured
-from ..words import Request
+from ..words import BatchItem
 from .breaker import Breaker
 from .cache import Cache
 from .guarded import guarded
@@ -15,6 +15,8 @@ from .server import Server
 
 __all__ = [
     "Away",
+    "BatchItem",
+    "Blocked",
     "Breaker",
     "Cache",
     "CircuitOpen",
@@ -28,8 +30,9 @@ __all__ = [
     "Limiter",
     "LocalBucket",
     "Misconfigured",
-    "Request",
+    "Quota",
     "Server",
+    "Source",
     "Spending",
     "guarded",
     "reserve",

@@ -31,9 +31,9 @@ class Breaker:
 
     @asynccontextmanager
     async def guard(self) -> AsyncIterator[None]:
-        """Round a call, whose own timeout belongs inside. Raises CircuitOpen where it
-        is not to be made. An exception is a failure of the callee; a cancelled call, and a
-        program that ends, say nothing of it."""
+        """Guards a call, whose own timeout belongs inside. Raises CircuitOpen where it
+        is not to be made. An exception is a failure of the callee; a call that is cancelled, and
+        a program that ends, say nothing of it."""
         token = await self._admitted()
         outcome = Outcome()
         try:
@@ -44,7 +44,8 @@ class Breaker:
                 await self.server.finish(*outcome.report(self.key, token))
 
     def __call__(self, function: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
-        """Guards each call of an asynchronous function: `@breaker`."""
+        """Guards each call of a function: `@breaker`. It refuses a generator, whose call does no
+        work."""
         decorated.asynchronous(function)
 
         @functools.wraps(function)
@@ -57,8 +58,8 @@ class Breaker:
     async def _admitted(self) -> str | None:
         """The token to report with; none while Redis is away."""
 
-        # Admitted and cancelled before it knew, a call hands its token back: a trial
-        # that nobody reports closes the door for its whole lease.
+        # Admitted and gone before it knew, a call hands its token back: a trial that
+        # nobody reports closes the door for its whole lease.
         def undo(answer: Any) -> list[words.Words]:
             return [words.report(self.key, "IGNORE", answer[2])] if answer[0] else []
 

@@ -43,7 +43,7 @@ class Cache:
         self._places = Limiter(server, FailOpen(), remember_denials=False)
 
     async def get(self, key: str, default: Any = None) -> Any:
-        """The value, or `default`."""
+        """Gives the value, or `default` where there is none."""
         try:
             text = await self._text(key)
             return default if text is None else json.loads(text)
@@ -87,7 +87,7 @@ class Cache:
         return left if kept is None else kept
 
     async def delete(self, *keys: str) -> int:
-        """Forgets values; says how many there were."""
+        """Forgets values. Says how many there were."""
         if not keys:
             return 0
         deleted = self._memory.delete(*keys)

@@ -1,8 +1,8 @@
 """What services do that call paid APIs, as one decorator."""
 
-import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from .. import arguments, decorated, words
@@ -14,7 +14,6 @@ from ..telemetry import calls
 from .breaker import Breaker
 from .cache import Cache
 from .limiter import Limiter
-from .server import Server
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -46,8 +45,8 @@ def guarded(
        quota, or Denied, which changes nothing of the breaker.
     3. The call is made, and its result reported: to the breaker, and as usage of `key`
        (RL.STATS, RL.USAGE), with how long it took and what it cost by `spend`, in money.
-       Where `spend` raises, that is logged. An exception of the call is a failure; a cancelled call, and a
-       program that ends, say nothing.
+       Where `spend` raises, that is logged. An exception of the call is a failure; a call that is
+       cancelled, and a program that ends, say nothing.
     4. The answer is cached for `ttl` seconds, if JSON can hold it and Redis keeps it.
 
     `key`, `cost` and `cached_as` may ask the call's own arguments; without `cached_as`
@@ -55,51 +54,70 @@ def guarded(
     the breaker's key belong in one slot. While Redis is away the limiter's fallback
     decides, and each process caches by itself.
     """
-
     arguments.with_asyncio(limiter=limiter, breaker=breaker, cache=cache)
+    return Guarding(limiter, breaker, key, limits, cost, cache, ttl, cached_as, spend)
 
-    def guards(function: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+
+@dataclass(frozen=True, slots=True)
+class Guarding:
+    """Guards functions by what `guarded` was given."""
+
+    limiter: Limiter
+    breaker: Breaker
+    key: str | Callable[..., str]
+    limits: str | None
+    cost: int | Callable[..., int]
+    cache: Cache | None
+    ttl: float | None
+    cached_as: Callable[..., str] | None
+    spend: Callable[[Any], object] | None
+
+    def __call__(self, function: Callable[P, Awaitable[R]], /) -> Callable[P, Coroutine[Any, Any, R]]:
         decorated.asynchronous(function)
 
         @functools.wraps(function)
         async def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            name = key if isinstance(key, str) else key(*args, **kwargs)
-            units = cost if isinstance(cost, int) else cost(*args, **kwargs)
-            asks = Admission(breaker.key, breaker.rule, name, limits, units, limiter.fallback)
+            async def makes() -> R:
+                return await decorated.awaitable(function, function(*args, **kwargs))
 
-            async def paid() -> R:
-                token, outcome = await _admitted(limiter.server, asks), Outcome()
-                try:
-                    with outcome:
-                        value = await decorated.awaitable(function, function(*args, **kwargs))
-                    outcome.costs(spend, value)
-                    return value
-                finally:
-                    told = outcome.reports(breaker.key, token, name)
-                    await asyncio.gather(*(limiter.server.finish(*one, instead=instead) for one, instead in told))
-
-            if cache is None:
-                return await paid()
-            answer = (cached_as or words.answer_of(function))(*args, **kwargs)
-            async with cache.making(answer) as known:
-                if known is not MISSING:
-                    calls("cached")
-                    await limiter.server.finish(*words.record(name, "OK", cached=True))
-                    return known  # type: ignore[no-any-return]
-                value = await paid()
-                await cache.keep(answer, value, ttl)
-                return value
+            name = self.key if isinstance(self.key, str) else self.key(*args, **kwargs)
+            units = self.cost if isinstance(self.cost, int) else self.cost(*args, **kwargs)
+            breaker = self.breaker
+            asks = Admission(breaker.key, breaker.rule, name, self.limits, units, self.limiter.fallback)
+            if self.cache is None:
+                return await self._paid(asks, makes)
+            answer = (self.cached_as or words.answer_of(function))(*args, **kwargs)
+            return await self._cached(self.cache, answer, asks, makes)
 
         return call
 
-    return guards
+    async def _cached(self, cache: Cache, answer: str, asks: Admission, makes: Callable[[], Awaitable[R]]) -> R:
+        """The answer of the cache, or else one that is paid and kept."""
+        async with cache.making(answer) as known:
+            if known is not MISSING:
+                calls("cached")
+                await self.limiter.server.finish(*words.record(asks.key, "OK", cached=True))
+                return known  # type: ignore[no-any-return]
+            value = await self._paid(asks, makes)
+            await cache.keep(answer, value, self.ttl)
+            return value
 
+    async def _paid(self, asks: Admission, makes: Callable[[], Awaitable[R]]) -> R:
+        """The answer of the call, which is admitted before and reported after."""
+        token, outcome = await self._admitted(asks), Outcome()
+        try:
+            with outcome:
+                value = await makes()
+            outcome.costs(self.spend, value)
+            return value
+        finally:
+            await self.limiter.server.finish_all(outcome.reports(asks.breaker, token, asks.key))
 
-async def _admitted(server: Server, asks: Admission) -> str | None:
-    """The token to report with; none while Redis is away."""
-    try:
-        return asks.token(await server.take(asks.ask(), asks.undo))
-    except Away:
-        pass
-    asks.alone()
-    return None
+    async def _admitted(self, asks: Admission) -> str | None:
+        """The token to report with; none while Redis is away."""
+        try:
+            return asks.token(await self.limiter.server.take(asks.ask(), asks.undo))
+        except Away:
+            pass
+        asks.alone()
+        return None

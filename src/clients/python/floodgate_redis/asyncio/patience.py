@@ -56,8 +56,20 @@ _now: ContextVar[Patience | None] = ContextVar("floodgate_redis_patience", defau
 
 
 async def connected(connection: Any) -> None:
-    """What redis-py calls for a new connection: the patience of who needs it begins anew."""
+    """What redis-py calls for a new connection: the patience of who needs it begins anew, as it does
+    after each answer that the server gives while redis-py introduces itself (AUTH, CLIENT SETINFO,
+    SELECT). A server far away answers each of them in time, and not all of them together."""
     patience = _now.get() or Patience(0)
+    answer = connection.read_response
+
+    async def answered(*args: Any, **options: Any) -> Any:
+        patience.begin()
+        return await answer(*args, **options)
+
     patience.begin()
-    await connection.on_connect()
+    connection.read_response = answered
+    try:
+        await connection.on_connect()
+    finally:
+        del connection.read_response
     patience.begin()

@@ -1,6 +1,5 @@
 """Take now, settle later: for work whose cost is known afterwards."""
 
-import asyncio
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -10,7 +9,7 @@ from ..decision import Decision, longest
 from ..errors import Denied, Spending
 from ..outage import Away
 from .limiter import Limiter
-from .server import Server
+from .renewing import renewing
 
 
 @asynccontextmanager
@@ -44,20 +43,13 @@ async def reserve(
         return
     if taken is None:
         raise Denied(longest([Decision(*six) for six in answers]))
-    renewing = asyncio.create_task(_renew(server, ttl, words.renew(id, ttl, keys)))
     failed = True
     try:
-        yield spending
+        with renewing(server, keys, ttl, words.renew(id, ttl, keys)):
+            yield spending
         failed = False
     finally:
-        renewing.cancel()
         if failed and spending.units is None:
             await server.finish(*release)
         else:
             await server.finish(*words.settled("RL.COMMIT", id, keys, spending.units), instead=release)
-
-
-async def _renew(server: Server, ttl: float, command: words.Words) -> None:
-    while True:
-        await asyncio.sleep(ttl / 3)
-        await server.finish(*command)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from redis import exceptions
 
 from .. import arguments, forks
-from ..outage import Away, Health, Misconfigured, log, redirection
+from ..outage import Away, Health, Misconfigured, log, may_not_look, redirection
 from ..words import Words, key_of
 from .cluster import nodes
 from .node import Node
@@ -53,18 +53,19 @@ class Server:
 
     async def check(self) -> None:
         """For the start of a program: raises Misconfigured where Redis refuses the
-        credentials or has no Floodgate. That Redis is away it only logs."""
+        credentials or has no Floodgate, and NoPermissionError where the user may not do what
+        redis-py does to connect (SELECT, for a database). That Redis is away it only logs."""
         with suppress(Away):
             for ask in await self.each():
-                with suppress(Away, exceptions.NoPermissionError):
-                    await ask("RL.HELP")
+                with suppress(Away):
+                    await _looked(ask)
 
     async def ask(self, *command: str | int) -> Any:
         """The answer. Raises Away, Misconfigured, or the server's own error."""
         return await self._at(command, lambda node, asking: node.ask(command, asking))
 
     async def ask_at_once(self, *commands: Words) -> list[Any]:
-        """The answers of one transaction, in one round trip."""
+        """Sends the commands as one transaction, in one round trip. Gives their answers."""
         return await self._at(commands[0], partial(_together, commands))  # type: ignore[no-any-return]
 
     async def take(self, command: Words, undo: Callable[[Any], Sequence[Words]]) -> Any:
@@ -99,12 +100,17 @@ class Server:
         it, it is told `instead`. Says whether Redis was there to hear it."""
         return asyncio.shield(self._keep(self._tell(*command, instead=instead)))
 
+    async def finish_all(self, reports: Sequence[tuple[Words, Words | None]]) -> None:
+        """Reports several, at once. Each comes with what is told instead where the server refuses
+        it."""
+        await asyncio.gather(*(self.finish(*told, instead=instead) for told, instead in reports))
+
     def health(self, key: str) -> Health:
-        """Of the server that has the key."""
+        """The health of the server that has the key."""
         return self._nodes.health(key)
 
     def by_slot(self, keys: Sequence[str]) -> list[list[str]]:
-        """Keys that one command may name: all, but on a cluster those of one slot."""
+        """Groups keys by what one command may name: all, but on a cluster those of one slot."""
         return self._nodes.by_slot(keys)
 
     async def each(self) -> list[Callable[..., Awaitable[Any]]]:
@@ -167,6 +173,14 @@ class Server:
         self._finishing.add(task)
         task.add_done_callback(self._finishing.discard)
         return task
+
+
+async def _looked(ask: Callable[..., Awaitable[Any]]) -> None:
+    try:
+        await ask("RL.HELP")
+    except exceptions.NoPermissionError as error:
+        if not may_not_look(error):
+            raise
 
 
 async def _together(commands: Sequence[Words], node: Node, asking: bool) -> list[Any]:

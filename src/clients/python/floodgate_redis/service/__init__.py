@@ -29,12 +29,12 @@ from .answers import (
     Cleared,
     Configured,
     Decided,
-    Health,
     LimitNow,
     NotFound,
     Policies,
     Problem,
     Recorded,
+    ServiceHealth,
     Stats,
     Usage,
 )
@@ -129,7 +129,7 @@ async def configure(wanted: KeyLimits | PolicyLimits) -> Configured:
     return Configured()
 
 
-class Outcome(BaseModel):
+class WorkOutcome(BaseModel):
     """What came of work, for the statistics."""
 
     outcome: Literal["OK", "FAIL"]
@@ -139,7 +139,7 @@ class Outcome(BaseModel):
 
 
 @app.post("/record/{key:path}", tags=["usage"])
-async def record(key: str, of: Outcome) -> Recorded:
+async def record(key: str, of: WorkOutcome) -> Recorded:
     """Counts what came of work on a key."""
     known = ["CACHED"] if of.cached else []
     if of.spend is not None:
@@ -160,11 +160,11 @@ async def stats(key: str, hours: int = 24, days: int = 30) -> Stats:
 
 
 @app.get("/health", tags=["monitoring"])
-async def health() -> Health:
+async def health() -> ServiceHealth:
     """Whether limits can be decided on; and by which worker you were told."""
     metrics = named(await server.ask("RL.METRICS"))
     shown = ("version", "tracked_keys", "waiting_now", "alerts_active")
-    return Health(worker=os.getpid(), **{name: metrics[name] for name in shown})
+    return ServiceHealth(worker=os.getpid(), **{name: metrics[name] for name in shown})
 
 
 @app.get("/monitoring/usage", tags=["monitoring"], response_model_exclude_unset=True)

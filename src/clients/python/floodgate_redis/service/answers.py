@@ -82,7 +82,7 @@ class Stats(BaseModel):
     days: dict[str, Figures]
 
 
-class Health(BaseModel):
+class ServiceHealth(BaseModel):
     """Limits can be decided on."""
 
     status: Literal["ok"] = "ok"
