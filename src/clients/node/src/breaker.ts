@@ -4,7 +4,7 @@ import { integer, list, text } from './reply.js'
 import { Away, Server } from './server.js'
 import { calls } from './telemetry.js'
 
-/** The call was not made. */
+/** The error of a call that was not made, because the circuit is open. */
 export class CircuitOpen extends Error {
   override readonly name = 'CircuitOpen'
 
@@ -17,13 +17,14 @@ export class CircuitOpen extends Error {
   }
 }
 
-/** What a call says of the callee. */
+/** What a call says of the callee: it works, it fails, or nothing. */
 export type CallOutcome = 'OK' | 'FAIL' | 'IGNORE'
 
+/** The options of a Breaker. */
 export interface BreakerOptions {
   /**
-   * What a rejection says. Unless told: an abort (AbortError) says nothing, all
-   * else is a failure, a timeout (TimeoutError) too.
+   * Tells what a rejection says of the callee. By default an abort (AbortError) says nothing, and all
+   * else is a failure, a timeout (TimeoutError), too.
    */
   outcomeOf?: ((error: unknown) => CallOutcome) | undefined
 }
@@ -69,7 +70,7 @@ export class Breaker {
     }
   }
 
-  /** The function with the breaker round it. As a method it is called on its object. */
+  /** Gives the function with the breaker round it. As a method it is called on its object. */
   wrap<A extends unknown[], T, S = unknown>(
     f: (this: S, ...args: A) => T | Promise<T>,
   ): (this: S, ...args: A) => Promise<T> {
@@ -86,7 +87,8 @@ export class Breaker {
     // Admitted too late, or for a caller that has gone: the call is not made, and its trial is given back.
     const late = (answer: unknown) => {
       const { token } = admissionOf(answer)
-      if (token !== undefined) void this.#report(token, 'IGNORE', 0)
+      if (token === undefined) return
+      void this.server.giveBackLate(['CB.REPORT', this.key, 'IGNORE', 'TOKEN', token], this.key)
     }
     let answer
     try {

@@ -8,20 +8,31 @@ import { Limiter } from './limiter.js'
 import { Memory } from './memory.js'
 import { integer, list, text } from './reply.js'
 import { Denied, reserve } from './reservation.js'
-import { Away, Server } from './server.js'
+import { Away, Closed, Server } from './server.js'
 import { MAX_WINDOW_MS } from './window.js'
 
+/** The options of a Cache. */
 export interface CacheOptions {
-  /** How long a process waits for what another one makes (30 s); then it makes it too. */
+  /**
+   * The time for which a process waits for a value that another one makes, in milliseconds. Then it
+   * makes the value, too. The default is 30,000.
+   */
   patienceMs?: number | undefined
-  /** When a process dies while it makes a value, the next one takes over after this time (10 s). */
+  /**
+   * The time after which the next process takes over from one that died while it made a value, in
+   * milliseconds. The default is 10,000.
+   */
   holdMs?: number | undefined
-  /** How many values a process keeps itself while Redis, or a node of the cluster, is away (1,000). */
+  /**
+   * The number of values that a process keeps itself while Redis, or a node of the cluster, is away.
+   * The default is 1,000.
+   */
   most?: number | undefined
 }
 
+/** The options with which a value is kept. */
 export interface KeepOptions {
-  /** For how long; for ever unless told. */
+  /** The time for which the value is kept, in milliseconds. By default it is kept for ever. */
   ttlMs?: number | undefined
 }
 
@@ -61,7 +72,7 @@ export class Cache {
     this.#places = new Limiter(this.server, { fallback: new FailOpen(), rememberDenials: false })
   }
 
-  /** The value, if there is one. */
+  /** Gives the value of a key, if there is one. */
   async get<T = unknown>(key: string): Promise<T | undefined> {
     const reply = await this.#unlessAway(() => this.#ask('GET', this.#name(key)))
     // What is kept here while Redis cannot write is newer than what it has.
@@ -75,7 +86,7 @@ export class Cache {
     }
   }
 
-  /** Keeps the value. Throws TypeError where it is none that JSON has. */
+  /** Keeps the value. It throws a TypeError where JSON cannot hold the value. */
   async set(key: string, value: unknown, { ttlMs }: KeepOptions = {}): Promise<void> {
     const name = this.#name(key)
     if (ttlMs !== undefined) checkMs('ttlMs', ttlMs, 0, Infinity)
@@ -106,13 +117,16 @@ export class Cache {
     return this.#memory.get(key) !== undefined || integer(reply ?? 0) === 1
   }
 
-  /** Until the value ends: Infinity where it does not, undefined where there is none. */
+  /**
+   * Tells the time until the value ends: Infinity where it does not end, undefined where there is no
+   * value.
+   */
   async ttlMs(key: string): Promise<number | undefined> {
     const left = integer((await this.#unlessAway(() => this.#ask('PTTL', this.#name(key)))) ?? -2)
     return this.#memory.ttlMs(key) ?? (left >= 0 ? left : left === -1 ? Infinity : undefined)
   }
 
-  /** Forgets values; says how many there were. */
+  /** Forgets values, and tells how many there were. */
   async delete(...keys: string[]): Promise<number> {
     const names = keys.map((key) => this.#name(key))
     const alone = this.#memory.delete(keys)
@@ -125,8 +139,8 @@ export class Cache {
   }
 
   /**
-   * Forgets the values whose keys match, as KEYS of Redis does; says how many. It walks over
-   * all keys of a server, a thousand at a time; not on a cluster.
+   * Forgets the values whose keys match the pattern, as KEYS of Redis matches, and tells how many there
+   * were. It walks over all keys of a server, a thousand at a time. On a cluster it throws a TypeError.
    */
   async clear(pattern = '*'): Promise<number> {
     checkText('pattern', pattern)
@@ -138,8 +152,8 @@ export class Cache {
   }
 
   /**
-   * The value; where there is none, that which `make` gives, in one process while the others
-   * wait for it. Who may not stand in line (`maxWaiters`, or `wait-max` of the server) looks
+   * Gives the value of a key. Where there is none, one process calls `make`, and the others wait for what
+   * it gives. A caller that may not stand in line (`maxWaiters`, or `wait-max` of the server) looks
    * every 50 ms.
    */
   async once<T>(key: string, make: () => T | Promise<T>, options: KeepOptions = {}): Promise<T> {
@@ -179,7 +193,7 @@ export class Cache {
           return made === undefined ? missing() : found(made)
         })
       } catch (error) {
-        if (begun) throw error
+        if (begun || error instanceof Closed) throw error
         // So many wait already that it cannot stand in line, or not for longer.
         if (error instanceof Denied) await sleep(BEAT_MS)
         // This server lets nobody wait for so long; what else it refuses it refuses again.

@@ -7,51 +7,87 @@ export interface LentConnection {
   close(): void
 }
 
+/** What a client tells of its own connection. */
+export interface Watcher {
+  /** The connection of the client was lost, or is made anew. */
+  lost(): void
+  /** The client is closed. */
+  closed(): void
+}
+
+/** The client beside which connections are opened. */
+export interface Beside {
+  /** Opens a connection that sets no limit on the time of an answer. It gives up when `over` is aborted. */
+  open(over: AbortSignal): Promise<LentConnection>
+  /** Whether the client is closed. */
+  isClosed(): boolean
+  /** Tells the watcher from now on. */
+  watch(watcher: Watcher): void
+}
+
 /** How long nobody may have waited on a connection that is kept. */
 const IDLE_MS = 60_000
 
 /**
- * The connections on which requests wait, beside one client. One that is free is kept for the
- * next who waits. None that is free outlives the client: it would keep the process alive.
+ * The connections on which requests wait, beside one client. A connection that is free is kept for the
+ * next request that waits. No connection outlives the client: it would keep the process alive.
  */
 export class Connections {
   readonly #free = new Map<LentConnection, NodeJS.Timeout>()
-  #isUsed = false
+  readonly #closings = new Set<() => void>()
+  #isWatched = false
 
-  /**
-   * @param open opens one, with no limit on the time of an answer
-   * @param isOver whether the client is closed
-   * @param whenOver has it called when the client is closed
-   */
   constructor(
-    readonly open: () => Promise<LentConnection>,
-    readonly isOver: () => boolean,
-    readonly whenOver: (close: () => void) => void,
+    readonly client: Beside,
     readonly idleMs = IDLE_MS,
   ) {}
 
-  /** One that is free, or a new one. */
-  async take(): Promise<LentConnection> {
-    if (!this.#isUsed) this.whenOver(() => this.close())
-    this.#isUsed = true
+  /** Whether the client is closed. */
+  get isClosed(): boolean {
+    return this.client.isClosed()
+  }
+
+  /** A connection that is free, or a new one. Who asks closes it, or gives it back by `keep`. */
+  async take(over: AbortSignal): Promise<LentConnection> {
+    this.#watch()
     for (const own of [...this.#free.keys()].reverse()) {
       clearTimeout(this.#free.get(own))
       this.#free.delete(own)
       if (own.isOpen) return own
       own.close()
     }
-    return this.open()
+    return this.client.open(over)
   }
 
-  /** Keeps it for the next who waits. */
+  /** Keeps the connection for the next request that waits. */
   keep(own: LentConnection): void {
-    if (this.isOver()) return own.close()
+    if (this.isClosed) return own.close()
     this.#free.set(own, setTimeout(() => this.#drop(own), this.idleMs).unref())
   }
 
-  /** Closes those that are free. */
-  close(): void {
+  /** Calls `closing` when the client is closed. Returns what ends that. */
+  whenClosed(closing: () => void): () => void {
+    this.#watch()
+    this.#closings.add(closing)
+    return () => this.#closings.delete(closing)
+  }
+
+  /** Closes the connections that are free. */
+  closeFree(): void {
     for (const own of this.#free.keys()) this.#drop(own)
+  }
+
+  #watch(): void {
+    if (this.#isWatched) return
+    this.#isWatched = true
+    this.client.watch({
+      // What broke the one connection may have broken the others: a host that vanishes closes none.
+      lost: () => this.closeFree(),
+      closed: () => {
+        this.closeFree()
+        for (const closing of [...this.#closings]) closing()
+      },
+    })
   }
 
   #drop(own: LentConnection): void {

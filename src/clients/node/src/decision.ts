@@ -12,7 +12,10 @@ export interface Decision {
   readonly retryAfterMs: number
   /** When the limit is full again if nobody asks. */
   readonly resetAfterMs: number
-  /** Place of the limit that binds; -1 blocked, -2 a waiting line stands, -3 because of others of the batch. */
+  /**
+   * Place of the limit that binds; -1 blocked, -2 a waiting line stands, -3 because of others of the
+   * batch.
+   */
   readonly index: number
   /**
    * Who decided: the server, this process' memory of the server's last denial, the fallback, or a

@@ -1,17 +1,26 @@
 // What an error of a client means.
 
-/** Redis cannot decide: it does not answer, or answers that it cannot write. */
+/** The error of a question that Redis cannot decide: it does not answer, or answers that it cannot write. */
 export class Away extends Error {
   override readonly name = 'Away'
 }
 
 /**
- * Redis refuses this process: its credentials or rights are wrong, the server has no module, or it
- * is a node of a cluster and the client none of clusters.
+ * The error of a question that Redis refuses, because this process is not set up right: its credentials
+ * or rights are wrong, the server has no module, or it is a node of a cluster and the client none of
+ * clusters.
  */
 export class Misconfigured extends Error {
   override readonly name = 'Misconfigured'
 }
+
+/** The error of a request that waited when the client or its Server was closed. Nobody has decided on it. */
+export class Closed extends Error {
+  override readonly name = 'Closed'
+}
+
+/** Why a server that was right before cannot decide. */
+export type Inability = 'it gives no answer' | 'it cannot write' | 'it has no module'
 
 /** What a person has to put right. */
 export interface Wrong {
@@ -55,8 +64,11 @@ export function wrongBy(error: unknown): Wrong | undefined {
   return isReply(error) ? WRONG.find(([pattern]) => pattern.test(error.message))?.[1] : undefined
 }
 
-/** Whether the server answers who looks, and cannot write. */
-export const cannotWrite = (error: unknown) => isReply(error) && CANNOT_WRITE.test(error.message)
+/** What of the server an error tells that means an outage. */
+export function inabilityOf(error: unknown): Inability {
+  if (isReply(error) && CANNOT_WRITE.test(error.message)) return 'it cannot write'
+  return wrongBy(error)?.shownBy === 'the module answered' ? 'it has no module' : 'it gives no answer'
+}
 
 /** Whether the server can decide nothing, or did not say what it can. */
 export const cannotDecide = (error: unknown) =>

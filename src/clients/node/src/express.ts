@@ -6,9 +6,9 @@ import { HitStore, type HitStoreOptions } from './hit-store.js'
 
 export type { HitOptions, HitStoreOptions, Hits } from './hit-store.js'
 
-/** The `store` of express-rate-limit; each limiter needs one of its own, with a prefix of its own. */
+/** The `store` of express-rate-limit. Each limiter needs a store of its own, with a prefix of its own. */
 export class FloodgateStore extends HitStore {
-  /** The prefix is `express-rate-limit:` unless told. */
+  /** Makes a store. The default of `options.prefix` is `express-rate-limit:`. */
   constructor(options: HitStoreOptions) {
     super(options, 'express-rate-limit:')
   }

@@ -1,9 +1,9 @@
 import { checkPositive } from './checks.js'
 import { decisionOf, type Decision } from './decision.js'
 
-/** What holds while Redis is away. */
+/** A fallback decides while Redis is away. */
 export interface Fallback {
-  /** Grants `cost` units or none; `partial`: of them what is left, at least one. */
+  /** Grants `cost` units or none. With `partial` it grants what is left of them, at least one. */
   acquire(key: string, cost: number, partial?: boolean): Decision
   /** Gives units back that `acquire` granted. */
   refund?(key: string, units: number): void
@@ -11,14 +11,14 @@ export interface Fallback {
 
 const decided = (...six: number[]) => decisionOf(six, 'fallback')
 
-/** Everything passes: right where an outage costs more than a flood. */
+/** The fallback by which everything passes. It is right where an outage costs more than a flood. */
 export class FailOpen implements Fallback {
   acquire(_key: string, cost: number): Decision {
     return decided(cost, -1, -1, 0, 0, 0)
   }
 }
 
-/** Nothing passes: right where a flood costs more, as with logins. */
+/** The fallback by which nothing passes. It is right where a flood costs more, as with logins. */
 export class FailClosed implements Fallback {
   acquire(): Decision {
     return decided(0, 0, 0, 1000, 0, 0)
@@ -26,11 +26,11 @@ export class FailClosed implements Fallback {
 }
 
 /**
- * Each process limits on its own, `rate` units a second and `burst` at once:
- * right in between. N processes let up to N times that pass in all.
+ * The fallback by which each process limits on its own, to `rate` units a second and `burst` at once. It
+ * is right in between. N processes let up to N times that pass in all.
  */
 export class LocalBucket implements Fallback {
-  /** The keys that are known at a time; who was not asked for longest is forgotten. */
+  /** The number of keys that are known at a time. The key that was not asked for longest is forgotten. */
   static readonly MAX_KEYS = 10_000
   readonly #levels = new Map<string, { level: number; since: number }>()
 

@@ -9,19 +9,23 @@ import { quotaOf, type Limits } from './limiter.js'
 import { Server } from './server.js'
 import { countingLimit, slidingLimit } from './window.js'
 
+/** The options of `floodgateStore`. */
 export interface FloodgateStoreOptions {
   /** A client of ioredis or node-redis that you have already, or a Server of it. */
   client: RedisClient | Server
-  /** What stands before each key (`fastify-rate-limit:`). */
+  /** The text that stands before each key. The default is `fastify-rate-limit:`. */
   prefix?: string | undefined
   /**
-   * How long who exceeds the limit is kept out, as the option `block=` of a limit says it:
-   * `15m`, or `1m:grow=2:maxblock=1d` for longer each time.
+   * The time for which a caller who exceeds the limit is kept out, as the option `block=` of a limit
+   * says it: `15m`, or `1m:grow=2:maxblock=1d` for longer each time.
    */
   block?: string | undefined
 }
 
-/** What the plugin hands to its store; of a route, merged with the route's own. */
+/**
+ * The plugin's options, as it hands them to its store. A route's store gets them merged with the
+ * route's own.
+ */
 export interface RateLimitParams {
   global?: boolean
   ban?: number
@@ -52,62 +56,78 @@ export function floodgateStore(
 ): new (params: object) => FloodgateFastifyStore {
   checkObject('options', options)
   const { client, prefix = 'fastify-rate-limit:', block } = options
-  const server = Server.of(client)
-
-  return class FloodgateStore implements FloodgateFastifyStore {
-    readonly #params: RateLimitParams
-    readonly #prefix: string
-    readonly #refusal: Error | undefined
-
-    constructor(params: RateLimitParams, keyPrefix = prefix) {
-      this.#params = params
-      this.#prefix = keyPrefix
-      this.#refusal = refusalOf(params, block)
-      // With `global: false` only routes count, which may say otherwise.
-      if (this.#refusal && params.global !== false) throw this.#refusal
+  const shared: Shared = { server: Server.of(client), prefix, block }
+  return class FloodgateStore extends RouteStore {
+    constructor(params: RateLimitParams) {
+      super(shared, params, prefix)
     }
+  }
+}
 
-    incr(key: string, callback: Callback, timeWindow: number, max: number): void {
-      answer(callback, async () => {
-        if (this.#refusal) throw this.#refusal
-        const limits = this.#limits(timeWindow, max)
-        if (limits === undefined) return { current: 1, ttl: timeWindow }
-        const name = this.#prefix + key
-        const decision = decisionOf(await server.ask(['RL.ACQUIRE', name, limits], { key: name }))
-        const { granted, limit, remaining, retryAfterMs, resetAfterMs } = decision
-        if (granted) return { current: Math.max(1, limit - remaining), ttl: resetAfterMs }
-        return { current: max + 1, ttl: retryAfterMs < 0 ? timeWindow : retryAfterMs }
-      })
-    }
+/** What all routes of one plugin share. */
+interface Shared {
+  readonly server: Server
+  readonly prefix: string
+  readonly block: string | undefined
+}
 
-    read(key: string, callback: Callback, timeWindow: number, max: number): void {
-      answer(callback, async () => {
-        if (this.#refusal) throw this.#refusal
-        const limits = this.#limits(timeWindow, max)
-        if (limits === undefined) return { current: 0, ttl: 0 }
-        const name = this.#prefix + key
-        const [row] = quotaOf(await server.ask(['RL.QUOTA', name, limits], { key: name })).rows
-        if (!row) return { current: 0, ttl: 0 }
-        // What is closed has used less than it leaves.
-        return { current: Math.max(row.used, row.limit - row.remaining), ttl: row.resetAfterMs }
-      })
-    }
+/** The store of the plugin as a whole, or of one route. */
+class RouteStore implements FloodgateFastifyStore {
+  readonly #shared: Shared
+  readonly #params: RateLimitParams
+  readonly #prefix: string
+  readonly #refusal: Error | undefined
 
-    child(params: RateLimitParams): FloodgateFastifyStore {
-      const { groupId, routeInfo } = params
-      // Routes of a group count together: the plugin puts the group's name behind the key.
-      const place = groupId === undefined ? `${routeInfo?.method ?? ''}${routeInfo?.url ?? ''}-` : ''
-      return new FloodgateStore({ ...params, global: true }, prefix + place)
-    }
+  constructor(shared: Shared, params: RateLimitParams, prefix: string) {
+    this.#shared = shared
+    this.#params = params
+    this.#prefix = prefix
+    this.#refusal = refusalOf(params, shared.block)
+    // With `global: false` only routes count, which may say otherwise.
+    if (this.#refusal && params.global !== false) throw this.#refusal
+  }
 
-    /** None when nobody may pass: then nobody needs to be asked. */
-    #limits(timeWindow: number, max: number): Limits | undefined {
-      // A ban goes by how often one asked, denied or not.
-      if ((this.#params.ban ?? -1) >= 0) return countingLimit(timeWindow, 'timeWindow')
-      if (max < 1) return undefined
-      const limit = slidingLimit(max, timeWindow, 'timeWindow')
-      return block === undefined || limit === 'unlimited' ? limit : `${limit}:block=${block}`
-    }
+  incr(key: string, callback: Callback, timeWindow: number, max: number): void {
+    answer(callback, async () => {
+      const limits = this.#limits(timeWindow, max)
+      if (limits === undefined) return { current: 1, ttl: timeWindow }
+      const name = this.#prefix + key
+      const decision = decisionOf(await this.#shared.server.ask(['RL.ACQUIRE', name, limits], { key: name }))
+      const { granted, limit, remaining, retryAfterMs, resetAfterMs } = decision
+      if (granted) return { current: Math.max(1, limit - remaining), ttl: resetAfterMs }
+      return { current: max + 1, ttl: retryAfterMs < 0 ? timeWindow : retryAfterMs }
+    })
+  }
+
+  read(key: string, callback: Callback, timeWindow: number, max: number): void {
+    answer(callback, async () => {
+      const limits = this.#limits(timeWindow, max)
+      if (limits === undefined) return { current: 0, ttl: 0 }
+      const name = this.#prefix + key
+      const reply = await this.#shared.server.ask(['RL.QUOTA', name, limits], { key: name })
+      const [row] = quotaOf(reply).rows
+      if (!row) return { current: 0, ttl: 0 }
+      // What is closed has used less than it leaves.
+      return { current: Math.max(row.used, row.limit - row.remaining), ttl: row.resetAfterMs }
+    })
+  }
+
+  child(params: RateLimitParams): FloodgateFastifyStore {
+    const { groupId, routeInfo } = params
+    // Routes of a group count together: the plugin puts the group's name behind the key.
+    const place = groupId === undefined ? `${routeInfo?.method ?? ''}${routeInfo?.url ?? ''}-` : ''
+    return new RouteStore(this.#shared, { ...params, global: true }, this.#shared.prefix + place)
+  }
+
+  /** The limits of a key; none when nobody may pass: then nobody needs to be asked. */
+  #limits(timeWindow: number, max: number): Limits | undefined {
+    if (this.#refusal) throw this.#refusal
+    // A ban goes by how often one asked, denied or not.
+    if ((this.#params.ban ?? -1) >= 0) return countingLimit(timeWindow, 'timeWindow')
+    if (max < 1) return undefined
+    const limit = slidingLimit(max, timeWindow, 'timeWindow')
+    const { block } = this.#shared
+    return block === undefined || limit === 'unlimited' ? limit : `${limit}:block=${block}`
   }
 }
 

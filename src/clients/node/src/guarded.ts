@@ -9,21 +9,25 @@ import { Denied } from './reservation.js'
 import { Away, type Server } from './server.js'
 import { calls, decisions } from './telemetry.js'
 
+/** The options of `guarded`. */
 export interface GuardOptions<A extends unknown[], T> {
   limiter: Limiter
   breaker: Breaker
-  /** Whose limits the call takes from, and whose usage it is. */
+  /** The key whose limits the call takes from, and whose usage it is. */
   key: string | ((...args: A) => string)
-  /** Those that the server has for the key unless told. */
+  /** The limits. By default those that the server has for the key hold. */
   limits?: Limits | undefined
-  /** Units (1). */
+  /** The number of units that the call takes. The default is 1. */
   cost?: number | ((...args: A) => number) | undefined
   cache?: Cache | undefined
-  /** For how long answers are cached; for ever unless told. */
+  /** The time for which answers are cached, in milliseconds. By default they are cached for ever. */
   ttlMs?: number | undefined
-  /** What an answer is cached as: the function's name and all its arguments, as JSON, unless told. */
+  /**
+   * Names the key under which an answer is cached. By default it is the function's name and a hash of
+   * all its arguments.
+   */
   cachedAs?: ((...args: A) => string) | undefined
-  /** What the call cost, in money. */
+  /** Tells from an answer what the call cost, in money. */
   spend?: ((answer: T) => number | string | undefined) | undefined
 }
 
@@ -150,8 +154,8 @@ async function admitted(
     const { token } = admissionOf(answer)
     if (token === undefined) return
     void Promise.all([
-      server.finish(['CB.REPORT', key, 'IGNORE', 'TOKEN', token], key),
-      server.finish(['RL.REFUND', name, units, limits], name),
+      server.giveBackLate(['CB.REPORT', key, 'IGNORE', 'TOKEN', token], key),
+      server.giveBackLate(['RL.REFUND', name, units, limits], name),
     ])
   }
   let answer

@@ -1,12 +1,17 @@
-import { Away, messageOf } from './errors.js'
+import { Away, messageOf, type Inability } from './errors.js'
 
-/** What a server refuses that cannot write, whatever the reason. Others look, or give back. */
+/** The commands that a server refuses that cannot write, whatever the reason. Others look, or give back. */
 const TAKES = new Set(['RL.ACQUIRE', 'RL.BATCH', 'RL.CHARGE', 'RL.RESERVE', 'CB.ACQUIRE', 'SET'])
+
+/** The commands of the module. */
+const OF_THE_MODULE = /^(RL|CB)\./
 
 /** From when it was found that a server is away until it is back. */
 export interface Outage {
-  /** What only looks is still answered, which does not say that the server is back. */
-  cannotWrite: boolean
+  /** What ends it: other answers do not say that the server is back. */
+  inability: Inability
+  /** One of the keys that the server could not decide on. */
+  readonly key: string | undefined
 }
 
 /** Where it is told that a server is away, and that it is back. */
@@ -32,12 +37,12 @@ export class Health {
     readonly logger: Told | null,
   ) {}
 
-  /** The one that lasts; none while it decides. */
+  /** The outage that lasts; none while the server decides. */
   get outage(): Outage | undefined {
     return this.#outage
   }
 
-  /** Before it is asked this command. Throws Away while it rests. */
+  /** Before the server is asked this command. Throws Away while it rests. */
   turn(command: string): void {
     if (this.#asleepUntil === undefined) return
     const left = this.#asleepUntil - performance.now()
@@ -48,7 +53,7 @@ export class Health {
     if (this.#saysItIsBack(command)) this.#sleep()
   }
 
-  /** It has answered this command. */
+  /** The server has answered this command. */
   found(command: string): void {
     if (!this.#saysItIsBack(command)) return
     this.#asleepUntil = undefined
@@ -57,24 +62,36 @@ export class Health {
     this.logger?.info(`floodgate: ${this.name} is back`)
   }
 
-  /** It has answered this command late, or refused this process: it can be asked, though the outage may last. */
+  /** The server has refused this process: it can be asked, though the outage may last. */
   awake(command: string): void {
     if (this.#saysItIsBack(command)) this.#asleepUntil = undefined
   }
 
-  /** It cannot decide. */
-  lost(error: unknown, cannotWrite: boolean): void {
+  /** The server cannot decide. */
+  lost(error: unknown, inability: Inability, key: string | undefined): void {
     this.#sleep()
     if (!this.#outage) {
       this.logger?.error(`floodgate: ${this.name} is away, the fallback decides: ${messageOf(error)}`)
     }
-    this.#outage ??= { cannotWrite }
-    this.#outage.cannotWrite = cannotWrite
+    this.#outage ??= { inability, key }
+    this.#outage.inability = inability
   }
 
-  /** Whether the answer to this command would say that it is back. */
+  /** Another server has the keys of this one, and decides. */
+  replaced(by: string): void {
+    this.logger?.info(`floodgate: ${this.name} is not asked any more: ${by} has its keys, and decides`)
+  }
+
+  /** Whether the answer to this command would say that the server is back. */
   #saysItIsBack(command: string): boolean {
-    return !this.#outage?.cannotWrite || TAKES.has(command)
+    switch (this.#outage?.inability) {
+      case 'it cannot write':
+        return TAKES.has(command)
+      case 'it has no module':
+        return OF_THE_MODULE.test(command)
+      default:
+        return true
+    }
   }
 
   #sleep(): void {

@@ -8,24 +8,28 @@ import { list, text } from './reply.js'
 import { Server } from './server.js'
 import { MAX_COUNT, countingLimit, periodOf, slidingLimit } from './window.js'
 
+/** The options of a FloodgateStore. */
 export interface HitStoreOptions {
   /** A client of ioredis or node-redis that you have already, or a Server of it. */
   client: RedisClient | Server
   /**
-   * Which limits hold, such as `10/s,1000/h` or `@free`, instead of the host's
-   * `limit` and `windowMs`. The host then shows its own `limit` in headers: give
-   * it the smallest count.
+   * The limits that hold in place of the host's `limit` and `windowMs`, such as `10/s,1000/h` or
+   * `@free`. The host still shows its own `limit` in headers: give it the smallest count.
    */
   limits?: Limits | undefined
-  /** What stands before each key. */
+  /** The text that stands before each key. */
   prefix?: string | undefined
 }
+
+/** The host's own limit; the arguments of a function are the host's. */
+type HostLimit = number | ((...of: never[]) => unknown)
 
 /** What the host says of itself when it starts. */
 export interface HitOptions {
   windowMs: number
-  // Its arguments are the host's.
-  limit: number | ((...of: never[]) => unknown)
+  limit?: HostLimit
+  /** The name of `limit` before express-rate-limit 7. */
+  max?: HostLimit
   skipFailedRequests?: boolean
   skipSuccessfulRequests?: boolean
 }
@@ -39,7 +43,7 @@ export interface Hits {
 /** What a request took, for the host to give back. */
 interface Ticket {
   granted: number
-  /** Of which: others may have taken from the key by other limits since. */
+  /** The limits by which it was taken: others may have taken from the key by other limits since. */
   limits: Limits
 }
 
@@ -73,7 +77,8 @@ export class HitStore {
   }
 
   /** Called by the host once, with its options. */
-  init({ windowMs, limit, skipFailedRequests, skipSuccessfulRequests }: HitOptions): void {
+  init({ windowMs, max, limit = max, ...skips }: HitOptions): void {
+    const { skipFailedRequests, skipSuccessfulRequests } = skips
     // Telling requests apart costs each of them a little.
     this.#givesBack = skipFailedRequests !== false || skipSuccessfulRequests !== false
     this.#windowMs = windowMs
@@ -145,13 +150,14 @@ export class HitStore {
     } while (cursor !== '0')
   }
 
-  #limitsFor(limit: HitOptions['limit']): Limits {
+  #limitsFor(limit: HostLimit | undefined): Limits {
     if (this.#given !== undefined) {
       if (typeof limit !== 'function') return this.#given
       throw new TypeError(
         'limits and a limit that is a function contradict each other: leave one of them out',
       )
     }
+    if (limit === undefined) throw new TypeError('limit is undefined: it must be what the host allows')
     if (typeof limit === 'function') return countingLimit(this.#windowMs, 'windowMs')
     if (limit < 1) return periodOf(this.#windowMs, 'windowMs') && '*'
     return slidingLimit(limit, this.#windowMs, 'windowMs')

@@ -6,9 +6,9 @@ import { HitStore, type HitStoreOptions } from './hit-store.js'
 
 export type { HitOptions, HitStoreOptions, Hits } from './hit-store.js'
 
-/** The `store` of hono-rate-limiter; each limiter needs one of its own, with a prefix of its own. */
+/** The `store` of hono-rate-limiter. Each limiter needs a store of its own, with a prefix of its own. */
 export class FloodgateStore extends HitStore {
-  /** The prefix is `hono-rate-limiter:` unless told. */
+  /** Makes a store. The default of `options.prefix` is `hono-rate-limiter:`. */
   constructor(options: HitStoreOptions) {
     super(options, 'hono-rate-limiter:')
   }

@@ -15,10 +15,10 @@ export {
   type ChargeOptions,
   type Counters,
   type LimiterOptions,
+  type LimitStatus,
   type Limits,
   type Quota,
-  type QuotaRow,
 } from './limiter.js'
 export { networkOf } from './network.js'
 export { Denied, Spending, reserve, type ReserveOptions } from './reservation.js'
-export { Away, Misconfigured, Server, type Logger, type ServerOptions } from './server.js'
+export { Away, Closed, Misconfigured, Server, type Logger, type ServerOptions } from './server.js'

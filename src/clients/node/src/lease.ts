@@ -7,14 +7,22 @@ import { list, pairs, text } from './reply.js'
 import { Away } from './server.js'
 import { decisions as counted } from './telemetry.js'
 
+/** The options of a Lease. */
 export interface LeaseOptions {
-  /** How many processes lease the same key (1): each takes at most its share of what is left. */
+  /**
+   * The number of processes that lease the same key: each takes at most its share of what is left. The
+   * default is 1.
+   */
   processes?: number | undefined
-  /** For how long a block of units may be spent (100 ms). What is left then is given back. */
+  /**
+   * The time for which a block of units may be spent, in milliseconds. What is left then is given back.
+   * The default is 100.
+   */
   intervalMs?: number | undefined
 }
 
 /** Round trips made and saved. */
+/** Round trips made and saved by a Lease. */
 export interface LeaseCounters {
   /** Requests that were granted out of a block: no round trip. */
   leased: number
@@ -110,7 +118,7 @@ export class Lease {
     this.#began = now()
   }
 
-  /** Takes `cost` units: out of a block where there is one, else of the server. */
+  /** Takes `cost` units out of a block where there is one, else from the server. */
   async acquire(cost = 1, options: Pick<AcquireOptions, 'critical' | 'signal'> = {}): Promise<Decision> {
     options.signal?.throwIfAborted()
     checkUnits('cost', cost)
@@ -133,14 +141,14 @@ export class Lease {
     return decision
   }
 
-  /** Gives back what is left; from now on each request is asked for. */
+  /** Gives back what is left. From now on each request asks Redis. */
   async close(): Promise<void> {
     this.#isClosed = true
     await this.#taking
     await Promise.all([...this.#settling, ...this.#blocks.splice(0).map((block) => this.#settle(block))])
   }
 
-  /** Units that may be spent without asking. */
+  /** The number of units that may be spent without asking. */
   get left(): number {
     this.#drop(this.#now())
     return this.#blocks.reduce((sum, { left }) => sum + left, 0)
@@ -231,7 +239,7 @@ export class Lease {
     const id = randomUUID()
     // Until the last answer may have come, and it is settled.
     const ttl = `${Math.ceil(this.#intervalMs + 4 * server.timeoutMs)}ms`
-    const late = () => void server.finish(['RL.RELEASE', id, 1, this.key], this.key)
+    const late = () => void server.giveBackLate(['RL.RELEASE', id, 1, this.key], this.key)
     this.counters.taken += 1
     this.#blocksToLook -= 1
     const reply = await server.ask(

@@ -10,33 +10,37 @@ import { decisions as counted } from './telemetry.js'
 /** Limits as the server reads them, such as `10/s,1000/h`; `*` are those that the server has for the key. */
 export type Limits = string
 
+/** The options of a Limiter. */
 export interface LimiterOptions {
-  /** What holds while Redis is away (FailOpen). */
+  /** The fallback, which decides while Redis is away. The default is FailOpen. */
   fallback?: Fallback | undefined
-  /** Whether a denial is remembered until its retry time, at most a second (true). */
+  /** Whether a denial is remembered until its retry time, at most for a second. The default is true. */
   rememberDenials?: boolean | undefined
 }
 
+/** The options of `limiter.acquire` and of its kin. */
 export interface AcquireOptions {
-  /** Units to take (1). */
+  /** The number of units to take. The default is 1. */
   cost?: number | undefined
-  /** Takes what is left, at least one unit. */
+  /** Whether the request takes what is left, at least one unit, where `cost` is more. */
   partial?: boolean | undefined
-  /** May use the part that `keep=` keeps, and is always asked for. */
+  /** Whether the request may use the part that `keep=` keeps. Such a request always asks Redis. */
   critical?: boolean | undefined
-  /** Keeps statistics of the key (RL.STATS). */
+  /** Whether the server keeps statistics of the key (RL.STATS). */
   track?: boolean | undefined
-  /** Stops waiting for the answer. */
+  /** A signal that ends the request when it is aborted. */
   signal?: AbortSignal | undefined
 }
 
+/** The options of `limiter.charge`. */
 export interface ChargeOptions {
-  /** Keeps statistics of the key (RL.STATS). */
+  /** Whether the server keeps statistics of the key (RL.STATS). */
   track?: boolean | undefined
-  /** Stops waiting for the answer. */
+  /** A signal that ends the request when it is aborted. */
   signal?: AbortSignal | undefined
 }
 
+/** One request of `limiter.batch`. */
 export interface BatchItem {
   key: string
   limits?: Limits | undefined
@@ -44,7 +48,7 @@ export interface BatchItem {
 }
 
 /** How one limit of a key stands. */
-export interface QuotaRow {
+export interface LimitStatus {
   name: string
   algorithm: string
   limit: number
@@ -60,8 +64,8 @@ export interface QuotaRow {
 
 /** How a key stands. */
 export interface Quota {
-  rows: QuotaRow[]
-  /** Set while an operator blocks the key; `untilMs` is -1 for ever. */
+  rows: LimitStatus[]
+  /** The block of an operator, while there is one. An `untilMs` of -1 means for ever. */
   blocked?: { untilMs: number; reason: string }
 }
 
@@ -69,7 +73,7 @@ export interface Quota {
 export interface Counters {
   /** Decisions that the server made. */
   redis: number
-  /** Denials that were remembered: no round trip. */
+  /** Denials that were remembered, and cost no round trip. */
   memory: number
   /** Decisions of the fallback. */
   fallback: number
@@ -91,6 +95,7 @@ export class Limiter {
   /** Takes `cost` units from every limit, or from none. */
   async acquire(key: string, limits: Limits = '*', options: AcquireOptions = {}): Promise<Decision> {
     check(key, limits, options.cost)
+    options.signal?.throwIfAborted()
     const remembered = this.#remembered(key, limits, options)
     if (remembered) return remembered.decision
     return this.#orFallback(key, options, async () => {
@@ -105,8 +110,9 @@ export class Limiter {
   }
 
   /**
-   * As acquire, but stands in line for up to `waitMs`, first come first served. Throws the
-   * server's error where that is more than its setting `wait-max` (30 s).
+   * Does as `acquire`, but stands in line for up to `waitMs`, first come first served. It throws the
+   * server's error where `waitMs` is more than the server's setting `wait-max` (30 s), and Closed when
+   * the client is closed meanwhile.
    */
   async wait(
     key: string,
@@ -126,28 +132,29 @@ export class Limiter {
     )
   }
 
-  /** As acquire, and the headers for the HTTP response; one round trip. */
+  /**
+   * Does as `acquire`, and gives the headers for the HTTP response, too, in one round trip. Where Redis
+   * decides and then gives no headers, the decision holds.
+   */
   async acquireWithHeaders(
     key: string,
     limits: Limits = '*',
     options: AcquireOptions = {},
   ): Promise<{ decision: Decision; headers: Record<string, string> }> {
     check(key, limits, options.cost)
+    options.signal?.throwIfAborted()
     const remembered = this.#remembered(key, limits, options)
     let headers = remembered?.headers
     let decision = headers && remembered?.decision
-    if (!decision) {
-      headers = {}
-      decision = await this.#orFallback(key, options, async () => {
-        const asked = this.#denials?.now() ?? 0
-        const commands = [acquireCommand(key, limits, options), quotaCommand(key, limits, 1, 'HEADERS')]
-        const [six, map] = await this.server.askInTurn(commands, key)
-        headers = headersOf(map)
-        const decided = decisionOf(six)
-        this.#note(key, limits, options, decided, asked, headers)
-        return decided
-      })
-    }
+    decision ??= await this.#orFallback(key, options, async () => {
+      const asked = this.#denials?.now() ?? 0
+      const commands = [acquireCommand(key, limits, options), quotaCommand(key, limits, 1, 'HEADERS')]
+      const [six, map] = await this.server.askInTurn(commands, { key, signal: options.signal })
+      const decided = decisionOf(valueOf(six))
+      headers = unlessAway(map)
+      this.#note(key, limits, options, decided, asked, headers)
+      return decided
+    })
     const { 'Retry-After': _ofTheNextRequest, ...sent } = headers ?? {}
     const seconds = decision.granted ? undefined : retryAfterSeconds(decision)
     return {
@@ -156,7 +163,7 @@ export class Limiter {
     }
   }
 
-  /** Many requests in one atomic step: each on its own, or all or nothing. */
+  /** Takes units for many requests in one atomic step: for each on its own, or for all or none. */
   async batch(how: 'ALL' | 'EACH', items: BatchItem[], { critical = false } = {}): Promise<Decision[]> {
     if (how !== 'ALL' && how !== 'EACH') throw new TypeError(`how is ${String(how)}: it must be ALL or EACH`)
     checkList('items', items)
@@ -229,21 +236,27 @@ export class Limiter {
     this.#denials?.forget(key)
   }
 
-  /** What the fallback decides of a request, where Redis is away. */
+  /** Has the fallback decide on a request, where Redis is away. */
   decideAlone(key: string, { cost = 1, partial = false }: AcquireOptions = {}): Decision {
     this.counters.fallback += 1
     counted('fallback')
     return this.fallback.acquire(key, cost, partial)
   }
 
-  /** How the limits of a key stand; nothing is taken. None where nothing says which limits it has. */
+  /**
+   * Tells how the limits of a key stand, and takes nothing. The answer is undefined where nothing says
+   * which limits the key has.
+   */
   async quota(key: string, limits?: Limits, { cost = 1 } = {}): Promise<Quota | undefined> {
     check(key, limits, cost)
     const reply = await this.server.ask(quotaCommand(key, limits, cost), { key })
     return reply === null ? undefined : quotaOf(reply)
   }
 
-  /** The same as headers for an HTTP response; none while Redis is away. */
+  /**
+   * Tells how the limits of a key stand as headers for an HTTP response. While Redis is away there are
+   * none.
+   */
   async headers(key: string, limits?: Limits, { cost = 1 } = {}): Promise<Record<string, string>> {
     check(key, limits, cost)
     try {
@@ -330,6 +343,18 @@ function quotaCommand(key: string, limits: Limits | undefined, cost: number, ...
     cost,
     ...flags,
   ]
+}
+
+/** What came of a command, or its error. */
+function valueOf(came: PromiseSettledResult<unknown> | undefined): unknown {
+  if (came?.status === 'fulfilled') return came.value
+  throw came?.reason
+}
+
+/** The headers; none where the server was away before it gave them. */
+function unlessAway(came: PromiseSettledResult<unknown> | undefined): Record<string, string> | undefined {
+  if (came?.status === 'rejected' && came.reason instanceof Away) return undefined
+  return headersOf(valueOf(came))
 }
 
 function headersOf(reply: unknown): Record<string, string> {

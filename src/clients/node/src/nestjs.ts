@@ -8,10 +8,11 @@ import { decisionOf } from './decision.js'
 import { Server } from './server.js'
 import { periodOf, slidingLimit } from './window.js'
 
+/** The options of a FloodgateThrottlerStorage. */
 export interface FloodgateThrottlerOptions {
   /** A client of ioredis or node-redis that you have already, or a Server of it. */
   client: RedisClient | Server
-  /** What stands before each key (`throttler:`). */
+  /** The text that stands before each key. The default is `throttler:`. */
   prefix?: string | undefined
 }
 
@@ -36,9 +37,9 @@ export class FloodgateThrottlerStorage {
   }
 
   /**
-   * Counts a request; `ttl` and `blockDuration` are milliseconds. Who exceeds the limit is
-   * kept out for `blockDuration`, which the host sets to `ttl` unless told; 0 keeps nobody
-   * out for longer than the limit does.
+   * Counts a request; `ttl` and `blockDuration` are milliseconds. A caller who exceeds the limit is
+   * kept out for `blockDuration`, which the host sets to `ttl` by default. A `blockDuration` of 0 keeps
+   * nobody out for longer than the limit does.
    */
   async increment(
     key: string,

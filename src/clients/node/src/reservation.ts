@@ -16,7 +16,7 @@ import { list } from './reply.js'
 import { Away } from './server.js'
 import { MAX_WINDOW_MS } from './window.js'
 
-/** Nothing was reserved. */
+/** The error of a request that was denied: nothing was reserved. */
 export class Denied extends Error {
   override readonly name = 'Denied'
 
@@ -30,12 +30,12 @@ export class Denied extends Error {
 export class Spending {
   #units: number | undefined
 
-  /** Undefined while it was never said. */
+  /** The units of which `add` was told. They are undefined before it was. */
   get units(): number | undefined {
     return this.#units
   }
 
-  /** Throws where it is no whole number of units, or all would be too many to be charged. */
+  /** Adds units to what the work costs. It throws where they are no whole number, or too many in all. */
   add(units: number): void {
     checkUnits('units', units, 0)
     const all = (this.#units ?? 0) + units
@@ -44,16 +44,23 @@ export class Spending {
   }
 }
 
+/** The options of `reserve`. */
 export interface ReserveOptions {
-  /** Units to reserve on every key (1). */
+  /** The number of units to reserve on every key. The default is 1. */
   estimate?: number | undefined
-  /** When a process dies, its places are free after this time (30 s). Work that goes on renews it. */
+  /**
+   * The time after which the places of a process that died are free, in milliseconds. Work that goes on
+   * renews its reservation. The default is 30,000.
+   */
   ttlMs?: number | undefined
-  /** Stands in line for so long, at most the server's setting `wait-max` (30 s); with one key only. */
+  /**
+   * The time for which the request stands in line, in milliseconds: at most the server's setting
+   * `wait-max` (30 s), and with one key only. The default is 0.
+   */
   waitMs?: number | undefined
-  /** May use the part that `keep=` keeps. */
+  /** Whether the request may use the part that `keep=` keeps. */
   critical?: boolean | undefined
-  /** Stops waiting for the reservation; the work sees the same signal if you pass it on. */
+  /** A signal that ends the request for the reservation. The work sees it only if you pass it on. */
   signal?: AbortSignal | undefined
 }
 
@@ -134,8 +141,9 @@ async function isReserved(
     ...['COST', estimate, 'TTL', ttl, 'ID', id],
     ...(critical ? ['CRITICAL'] : []),
   ]
-  const undo: Command = ['RL.RELEASE', id, keys.length, ...keys]
-  const late = () => void server.finish(undo, keys[0]!)
+  const release: Command = ['RL.RELEASE', id, keys.length, ...keys]
+  const late = () => void server.giveBackLate(release, keys[0]!)
+  const undo = { command: release, took: isTaken }
   const question = { key: keys[0]!, late, undo, signal }
   let reply
   try {
@@ -146,7 +154,12 @@ async function isReserved(
     if (!alone.granted) throw new Denied(alone)
     return false
   }
-  const [taken, sixes] = list(reply)
-  if (taken !== null && taken !== undefined) return true
-  throw new Denied(longestDenial(list(sixes).map((six) => decisionOf(six)))!)
+  if (isTaken(reply)) return true
+  throw new Denied(longestDenial(list(list(reply)[1]).map((six) => decisionOf(six)))!)
+}
+
+/** Whether RL.RESERVE replies that the reservation is made. */
+function isTaken(reply: unknown): boolean {
+  const [id] = list(reply)
+  return id !== null && id !== undefined
 }

@@ -1,12 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { checkMs, checkWait, checkWhole } from './checks.js'
-import { adapterOf, type Adapter, type Command, type RedisClient } from './client.js'
-import type { Connections, LentConnection } from './connections.js'
+import { whenAborted } from './aborts.js'
+import { adapterOf } from './adapters.js'
+import type { Adapter, Command, RedisClient } from './client.js'
+import type { Connections } from './connections.js'
 import {
   Away,
+  Closed,
   Misconfigured,
   cannotDecide,
-  cannotWrite,
+  inabilityOf,
   isOnItsWay,
   isReply,
   messageOf,
@@ -15,27 +18,32 @@ import {
 import { Health, type Outage } from './health.js'
 import { patience } from './patience.js'
 import { integer } from './reply.js'
+import { Waiting } from './waiting.js'
 
-export { Away, Misconfigured }
+export { Away, Closed, Misconfigured }
 
-/** Where it is logged that Redis is away, and that it is back: `console`, or a logger of yours. */
+/** A logger: it is told that Redis is away, and that Redis is back. */
 export interface Logger {
   info(message: string): void
   warn(message: string): void
   error(message: string): void
 }
 
+/** The options of a Server. */
 export interface ServerOptions {
-  /** How long an answer may take (250 ms): a limiter must not be what is slow. */
+  /** The time in which Redis must answer, in milliseconds. The default is 250. */
   timeoutMs?: number | undefined
-  /** How long a server that failed is left alone (1 s), give or take a half. */
+  /**
+   * The time for which Redis is not asked after a failure, in milliseconds, give or take a half. The
+   * default is 1000.
+   */
   restMs?: number | undefined
   /**
-   * How many requests may wait in line at a time (64), those of caches among them: each has
-   * a connection of its own. One more does not wait.
+   * The number of requests that may wait in line at a time, those of caches among them: each has a
+   * connection of its own. Further requests do not wait. The default is 64.
    */
   maxWaiters?: number | undefined
-  /** `console` unless told; `null` tells nobody. */
+  /** The logger. The default is `console`; with `null` nothing is logged. */
   logger?: Logger | null | undefined
 }
 
@@ -45,12 +53,17 @@ export interface Question {
   key?: string | undefined
   /** Called with an answer that came when nobody waited for it any more. */
   late?: ((answer: unknown) => void) | undefined
-  /**
-   * Gives back what a command that waits has taken, if its answer is lost. The reply is 0
-   * where it took nothing.
-   */
-  undo?: Command | undefined
+  /** How what a command that waits has taken is given back, if its answer is lost. */
+  undo?: Undo | undefined
   signal?: AbortSignal | undefined
+}
+
+/** Gives back what a command took. */
+export interface Undo {
+  /** The reply to this command is 0 where nothing was taken. */
+  command: Command
+  /** Whether this answer says that something is taken, which is not to be given back. */
+  took(answer: unknown): boolean
 }
 
 const aborted = (signal: AbortSignal) => signal.reason as unknown
@@ -74,8 +87,8 @@ export class Server {
   readonly #shown = new Set<'anything answered' | 'the module answered'>()
   /** By the server that has the key; of a cluster by its address. */
   readonly #health = new Map<string, Health>()
+  readonly #waiting = new Set<Waiting>()
   #freeWaiters: number
-  #isClosed = false
 
   constructor(client: RedisClient, options: ServerOptions = {}) {
     const { timeoutMs = 250, restMs = 1000, maxWaiters = 64, logger = console } = options
@@ -89,7 +102,7 @@ export class Server {
     this.#logger = logger
   }
 
-  /** The server of a client, the same for all who use that client: they find out together that it is away. */
+  /** The Server of a client. All who use that client share it, and find out together that Redis is away. */
   static of(client: RedisClient | Server): Server {
     if (client instanceof Server) return client
     let server = Server.#known.get(client)
@@ -98,8 +111,8 @@ export class Server {
   }
 
   /**
-   * For the start of a service, so that a wrong password does not look like an outage. Throws
-   * Misconfigured where requests would, and Away while Redis is away.
+   * Asks Redis once, for the start of a service, so that a wrong password does not look like an outage.
+   * It throws Misconfigured where requests would, and Away while Redis is away.
    */
   async check(): Promise<void> {
     try {
@@ -110,20 +123,29 @@ export class Server {
     }
   }
 
-  /** The answer. Throws Away, Misconfigured, or the server's own error. */
+  /** Asks Redis and gives its answer. It throws Away, Misconfigured, or the server's own error. */
   ask(command: Command, question: Question = {}): Promise<unknown> {
     return this.#gate(command[0], question, (health) => this.#send(command, question, health))
   }
 
-  /** The answers of commands on one key, in their order and in one round trip where the client can. */
-  async askInTurn(commands: Command[], key: string): Promise<unknown[]> {
-    if (this.#adapter.ordered) return Promise.all(commands.map((command) => this.ask(command, { key })))
-    const answers = []
-    for (const command of commands) answers.push(await this.ask(command, { key }))
-    return answers
+  /**
+   * Asks several commands on one key, in their order and in one round trip where the client can, and
+   * gives what came of each. After one that fails the rest may not be asked.
+   */
+  async askInTurn(commands: Command[], question: Question): Promise<PromiseSettledResult<unknown>[]> {
+    if (this.#adapter.ordered) {
+      return Promise.allSettled(commands.map((command) => this.ask(command, question)))
+    }
+    const came: PromiseSettledResult<unknown>[] = []
+    for (const command of commands) {
+      const [one] = await Promise.allSettled([this.ask(command, question)])
+      came.push(one)
+      if (one.status === 'rejected') break
+    }
+    return came
   }
 
-  /** Whether its client has a connection of its own for a command that waits. */
+  /** Whether the client can open a connection for a command that waits. */
   get canWait(): boolean {
     return this.#adapter.own !== undefined
   }
@@ -138,7 +160,7 @@ export class Server {
     return this.#adapter.walks
   }
 
-  /** The one that lasts of the server that has the key; none while it decides. */
+  /** The outage of the server that has the key; none while that server decides. */
   outage(key: string | undefined): Outage | undefined {
     return this.#healthOf(key).outage
   }
@@ -148,14 +170,15 @@ export class Server {
     this.#logger?.warn(message)
   }
 
-  /** How many more may wait. */
+  /** The number of further requests that may wait. */
   get freeWaiters(): number {
     return this.#freeWaiters
   }
 
   /**
-   * The answer of a command that waits. Who stops waiting for it (aborts the
-   * signal) leaves the line. When too many wait already it does not wait.
+   * Asks a command that waits, and gives its answer. A request whose signal is aborted leaves the line.
+   * When too many wait already, the command is asked without waiting. It throws Closed when the client
+   * or this Server is closed meanwhile.
    */
   async wait(command: Command, waitMs: number, question: Question = {}): Promise<unknown> {
     const { signal } = question
@@ -166,11 +189,13 @@ export class Server {
         'waiting needs a connection of its own: pass a client of ioredis, or createClient of redis',
       )
     }
-    if (this.#freeWaiters <= 0) return this.ask(command, question)
+    if (this.#freeWaiters <= 0 || own.isClosed) return this.ask(command, question)
     signal?.throwIfAborted()
     this.#freeWaiters -= 1
     try {
-      return await this.#gate(command[0], question, () => this.#waitOn(own, command, waitMs, question))
+      return await this.#gate(command[0], question, (health) =>
+        this.#waitOn(own, command, waitMs, question, health),
+      )
     } finally {
       this.#freeWaiters += 1
     }
@@ -193,20 +218,22 @@ export class Server {
   }
 
   /**
-   * Closes the connections on which requests waited; the client that was passed in stays open.
-   * They are closed without this when the client is closed.
+   * Closes the connections on which requests wait: those requests throw Closed. The client that was
+   * passed in stays open. When that client is closed, this happens by itself.
    */
   close(): void {
-    this.#isClosed = true
-    this.#adapter.own?.close()
+    for (const waiting of [...this.#waiting]) {
+      waiting.leave(new Closed('the server was closed while a request waited'))
+    }
+    this.#adapter.own?.closeFree()
   }
 
-  /** Of the server that has the key, as far as the client knows. */
+  /** The health of the server that has the key, as far as the client knows. */
   #healthOf(key: string | undefined): Health {
     const owner = (key === undefined ? undefined : this.#adapter.owner?.(key)) ?? ''
     let health = this.#health.get(owner)
     if (!health) {
-      health = new Health(owner ? `Redis at ${owner}` : 'Redis', this.restMs, this.#logger)
+      health = new Health(nameOf(owner), this.restMs, this.#logger)
       this.#health.set(owner, health)
     }
     return health
@@ -226,7 +253,7 @@ export class Server {
       const end = () => {
         isOver = true
         stop()
-        signal?.removeEventListener('abort', abort)
+        forget()
       }
       // Who asked has gone, and Redis has its time all the same: else nobody whose own patience is
       // shorter would find out that it is away.
@@ -238,21 +265,21 @@ export class Server {
       const asked = health.answers
       const giveUp = () => {
         const silence = new Error(`no answer within ${this.timeoutMs} ms`)
-        if (isOver && health.answers === asked) this.#judged(command[0], silence, health)
+        if (isOver && health.answers === asked) this.#judged(command[0], silence, health, key)
         end()
         over.abort()
         reject(silence)
       }
       const stop = patience(this.timeoutMs, giveUp, hears)
+      const forget = whenAborted(signal, abort)
       if (signal?.aborted) abort()
-      else signal?.addEventListener('abort', abort)
       const answered = answer.then(
         (value) => {
           health.answers += 1
           this.#adapter.trouble?.over()
           if (isOver) {
+            // Redis answers, and too late: it rests all the same, or each request would wait in vain.
             stop()
-            health.awake(command[0]) // it answered, if late: it can be asked
             return late?.(value)
           }
           end()
@@ -270,42 +297,67 @@ export class Server {
   }
 
   async #waitOn(
-    connections: Connections,
+    own: Connections,
     command: Command,
     waitMs: number,
-    { key, undo, signal }: Question,
+    question: Question,
+    health: Health,
   ): Promise<unknown> {
-    let own: LentConnection | undefined
-    let isOver = false
-    let isSent = false
-    let giveUp: (reason: Error) => void
-    // A connection to a server that hangs may take seconds to close.
-    const left = new Promise<never>((_, reject) => (giveUp = reject))
-    left.catch(() => {})
-    const leave = () => {
-      isOver = true
-      own?.close()
-      giveUp(new Error(`no answer within ${longestMs} ms`))
-    }
-    const longestMs = waitMs + this.timeoutMs
-    signal?.addEventListener('abort', leave)
-    const stop = patience(longestMs, leave, undefined, this.timeoutMs)
+    const { key, undo, signal } = question
+    const before = health.outage
+    const waiting = new Waiting(own, this.timeoutMs)
+    this.#waiting.add(waiting)
     try {
-      own = await this.#connection(command[0], connections, signal)
-      if (isOver) throw new Error(`no connection within ${longestMs} ms`)
-      isSent = true
-      const told: Command = [...command, 'WAIT', `${Math.ceil(waitMs)}ms`]
-      const answer = await Promise.race([own.send(told, key), left])
-      if (isOver || this.#isClosed) own.close()
-      else connections.keep(own)
-      return answer
+      return await waiting.answer(command, key, waitMs, signal)
     } catch (error) {
-      own?.close()
-      if (isSent && undo && !isReply(error)) void this.#giveBack(undo, key)
-      throw error
+      const isLost = waiting.isSent && !isReply(error)
+      const isTheirs = waiting.isSent && isReply(error) && !cannotDecide(error) && !wrongBy(error)
+      const hasLeft = signal?.aborted || error instanceof Closed
+      const isFoundAway = health.outage !== undefined && health.outage !== before
+      if (!isTheirs && !hasLeft && !isFoundAway) {
+        return await this.#askInstead(command, question, health, isLost)
+      }
+      if (isLost && undo) void this.#giveBack(undo.command, key)
+      // Else nobody whose own patience is shorter would find out that Redis is away.
+      if (signal?.aborted && !waiting.isSent) this.#look(key)
+      throw isFoundAway && !isTheirs && !hasLeft ? new Away(messageOf(error), { cause: error }) : error
     } finally {
-      stop()
-      signal?.removeEventListener('abort', leave)
+      this.#waiting.delete(waiting)
+    }
+  }
+
+  /**
+   * Asks by the client itself, without waiting, after the connection on which a request waited has
+   * failed: it may have been refused or have gone silent alone. Only where the client fails, too,
+   * is Redis away.
+   */
+  async #askInstead(command: Command, question: Question, health: Health, isLost: boolean): Promise<unknown> {
+    const { key, undo } = question
+    let isTaken = false
+    try {
+      const answer = await this.#send(command, question, health)
+      isTaken = undo?.took(answer) ?? false
+      return answer
+    } finally {
+      if (isLost && undo && !isTaken) void this.#giveBack(undo.command, key)
+    }
+  }
+
+  /** Looks whether Redis answers, for those who ask later. */
+  #look(key: string | undefined): void {
+    if (key !== undefined) this.ask(['RL.QUOTA', key], { key }).catch(() => {})
+  }
+
+  /**
+   * Gives back what was granted too late. Redis is asked even while it rests: it has just answered.
+   * What this fails to give back ends with its lease or its TTL.
+   */
+  async giveBackLate(command: Command, key: string): Promise<void> {
+    try {
+      await this.#adapter.send(command, key, new AbortController().signal)
+    } catch (error) {
+      if (isReply(error) && !cannotDecide(error))
+        this.warn(`floodgate: ${command[0]} failed: ${messageOf(error)}`)
     }
   }
 
@@ -325,63 +377,6 @@ export class Server {
     }
   }
 
-  /** A cluster as a whole gives it, or fails to: whether the node that has the key is away, this does not say. */
-  async #connection(
-    name: string,
-    connections: Connections,
-    signal: AbortSignal | undefined,
-  ): Promise<LentConnection> {
-    const whole = this.#healthOf(undefined)
-    try {
-      return await this.#opened(name, connections.take(), signal, whole)
-    } catch (error) {
-      if (signal?.aborted) throw error
-      throw this.#judged(name, error, whole)
-    }
-  }
-
-  /**
-   * The connection, if it opens within the timeout; one that opens later is closed. Who asked may go
-   * before, and Redis has its time all the same.
-   */
-  #opened(
-    name: string,
-    opening: Promise<LentConnection>,
-    signal: AbortSignal | undefined,
-    health: Health,
-  ): Promise<LentConnection> {
-    return new Promise((resolve, reject) => {
-      let isOver = false
-      const abort = () => {
-        isOver = true
-        reject(aborted(signal!))
-      }
-      const end = () => {
-        stop()
-        signal?.removeEventListener('abort', abort)
-      }
-      const stop = patience(this.timeoutMs, () => {
-        const silence = new Error(`no connection within ${this.timeoutMs} ms`)
-        if (isOver) this.#judged(name, silence, health)
-        isOver = true
-        end()
-        reject(silence)
-      })
-      signal?.addEventListener('abort', abort)
-      opening.then(
-        (own) => {
-          end()
-          if (isOver) own.close()
-          else resolve(own)
-        },
-        (error: unknown) => {
-          end()
-          reject(error)
-        },
-      )
-    })
-  }
-
   async #gate(
     name: string,
     { key, signal, late }: Question,
@@ -395,17 +390,17 @@ export class Server {
       // It came while its asker went.
       if (signal?.aborted) late?.(answer)
       signal?.throwIfAborted()
-      this.#found(name, health)
+      this.#found(name, key)
       return answer
     } catch (error) {
       if (signal?.aborted) throw aborted(signal)
-      if (error instanceof Away || error instanceof Misconfigured) throw error
-      throw this.#judged(name, error, health)
+      if (error instanceof Away || error instanceof Closed || error instanceof Misconfigured) throw error
+      throw this.#judged(name, error, health, key)
     }
   }
 
   /** What an error means: an outage, a mistake of who set things up, or the server's word on the command. */
-  #judged(name: string, told: unknown, health: Health): unknown {
+  #judged(name: string, told: unknown, health: Health, key: string | undefined): unknown {
     // Who is not connected hears nothing: why not, the connection says.
     const error = isReply(told) ? told : (this.#adapter.trouble?.last ?? told)
     const wrong = wrongBy(error)
@@ -416,19 +411,37 @@ export class Server {
       return new Misconfigured(`${messageOf(error).trim()}: ${wrong.wayOut}`, { cause: error })
     }
     if (!wrong && !cannotDecide(error)) {
-      this.#found(name, health)
+      this.#found(name, key)
       return isOnItsWay(error) ? new Away(messageOf(error), { cause: error }) : error
     }
-    health.lost(error, cannotWrite(error))
+    health.lost(error, inabilityOf(error), key)
+    // They may be connections to a server that has vanished, on which nothing is ever heard again.
+    this.#adapter.own?.closeFree()
     return new Away(messageOf(error), { cause: error })
   }
 
-  #found(name: string, health: Health): void {
+  #found(name: string, key: string | undefined): void {
+    // Not the one that was asked: the client may have found another node meanwhile that has the key.
+    const health = this.#healthOf(key)
     this.#shown.add('anything answered')
     if (/^(RL|CB)\./.test(name)) this.#shown.add('the module answered')
     health.found(name)
     // Where a node answers, the cluster as a whole is not away.
     const whole = this.#healthOf(undefined)
-    if (whole !== health) whole.found(name)
+    if (whole === health) return
+    whole.found(name)
+    this.#forgetReplaced(health)
+  }
+
+  /** Of a node of a cluster that is away, and whose keys another node has by now, which has answered. */
+  #forgetReplaced(by: Health): void {
+    for (const [owner, health] of this.#health) {
+      const key = health.outage?.key
+      if (health === by || key === undefined || this.#healthOf(key) !== by) continue
+      health.replaced(by.name)
+      this.#health.delete(owner)
+    }
   }
 }
+
+const nameOf = (owner: string) => (owner ? `Redis at ${owner}` : 'Redis')

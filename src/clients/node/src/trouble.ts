@@ -50,7 +50,10 @@ export class Trouble {
   }
 }
 
-/** Of an error that stands for those of all nodes (ioredis), or round one (Sentinel of node-redis): that of a node. */
+/**
+ * The reason that an error tells. Some stand for the errors of all nodes (ioredis), or round one
+ * (Sentinel of node-redis): then it is that of a node.
+ */
 function reasonOf(error: unknown): Error | undefined {
   if (!(error instanceof Error)) return undefined
   const inner = 'lastNodeError' in error ? error.lastNodeError : error.cause

@@ -247,6 +247,31 @@ for (const [name, make] of Object.entries(ofCluster)) {
     assert.deepEqual(logger.lines.slice(1), [`info: floodgate: Redis at 127.0.0.1:${third} is back`])
   })
 
+  test(`${name}: it is told what became of a node whose keys another one takes over`, async () => {
+    const { port, nodes, keys, kill } = await startCluster()
+    const logger = listener()
+    const server = await connect(port, {}, { logger })
+    const limiter = new Limiter(server, { rememberDenials: false })
+    const [dead, heir] = [...nodes.keys()].filter((one) => one !== port)
+    const key = keys.get(dead)
+    const source = async () => (await limiter.acquire(key, '1000000/h')).source
+    await eventually('it answers', async () => (await source()) === 'redis')
+    await kill(dead)
+    await eventually('it is away', async () => (await source()) === 'fallback')
+    const slot = await nodes.get(heir).cluster('KEYSLOT', key)
+    const id = await nodes.get(heir).cluster('MYID')
+    for (const [alive, node] of nodes)
+      if (alive !== dead) await node.call('CLUSTER', 'SETSLOT', slot, 'NODE', id)
+    await eventually('the heir decides', async () => (await source()) === 'redis')
+    await times(10, source)
+    const told = logger.lines.filter((line) => line.includes(`Redis at 127.0.0.1:${dead} is`))
+    assert.match(told[0], /is away, the fallback decides/)
+    const heirs = `Redis at 127.0.0.1:${heir} has its keys, and decides`
+    assert.deepEqual(told.slice(1), [
+      `info: floodgate: Redis at 127.0.0.1:${dead} is not asked any more: ${heirs}`,
+    ])
+  })
+
   test(`${name}: a wrong password and missing rights are raised`, async () => {
     const { port, nodes } = await startCluster()
     for (const node of nodes.values()) await node.config('SET', 'requirepass', 'secret')

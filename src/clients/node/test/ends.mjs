@@ -11,8 +11,11 @@ const node = { host: '127.0.0.1', port: Number(port) }
 const client = {
   ioredis: () => new Redis(node),
   cluster: () => new Cluster([node]),
+  // Of Sentinels that cannot be reached.
+  sentinel: () => new Redis({ sentinels: [node], name: 'floodgate' }),
   'node-redis': () => createClient({ socket: node }),
 }[kind]()
+client.on('error', () => {})
 if (kind === 'node-redis') await client.connect()
 const server = new Server(client, { timeoutMs: 20_000, logger: null })
 const limiter = new Limiter(server)
@@ -24,7 +27,7 @@ const lease = new Lease(limiter, 'ends:lease', '1000000/h')
 for (let i = 0; i < 20; i++) await lease.acquire()
 await lease.close()
 // Under way while the client is closed.
-const late = limiter.wait(`ends:late:${kind}:${how}`, '1000/h', 1000)
+const late = limiter.wait(`ends:late:${kind}:${how}`, '1000/h', 1000).catch(({ name }) => name)
 if (how === 'at once') (client.destroy ?? client.disconnect).call(client)
 await late
 if (how !== 'at once') await client[how]()

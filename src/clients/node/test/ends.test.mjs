@@ -7,20 +7,24 @@ import { mock, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { Limiter } from 'floodgate-redis'
 import { Connections } from '../dist/cjs/connections.js'
-import { ends, eventually, ioredis, nodeRedis, patient, startServer } from './kit.mjs'
+import { ends, eventually, ioredis, nodeRedis, patient, startServer, startWay } from './kit.mjs'
 
 const server = await startServer()
 const cluster = await startServer('cluster')
+// Where nobody listens.
+const nobody = await startWay(server.port)
+nobody.shut()
 const program = fileURLToPath(new URL('ends.mjs', import.meta.url))
 
 for (const [kind, ways] of [
   ['ioredis', ['quit', 'disconnect', 'at once']],
   ['node-redis', ['close', 'destroy', 'at once']],
   ['cluster', ['quit', 'disconnect']],
+  ['sentinel', ['disconnect', 'at once']],
 ]) {
   test(`${kind}: a program that has waited ends`, async (t) => {
     for (const how of ways) {
-      const { port } = kind === 'cluster' ? cluster : server
+      const { port } = { cluster, sentinel: nobody }[kind] ?? server
       const child = spawn(process.execPath, [program, kind, how, port], { stdio: ['ignore', 'pipe', 2] })
       t.after(() => child.kill('SIGKILL'))
       const exit = once(child, 'exit')
@@ -73,15 +77,12 @@ test('a free one is used again, and closed when nobody has waited on it for a mi
       this.isOpen = false
     },
   })
-  const connections = new Connections(
-    open,
-    () => false,
-    () => {},
-  )
-  const [first, second] = [await connections.take(), await connections.take()]
+  const connections = new Connections({ open, isClosed: () => false, watch: () => {} })
+  const take = () => connections.take(new AbortController().signal)
+  const [first, second] = [await take(), await take()]
   connections.keep(first)
   mock.timers.tick(59_000)
-  assert.equal(await connections.take(), first)
+  assert.equal(await take(), first)
   mock.timers.tick(59_000)
   assert.ok(first.isOpen, 'it is in use')
   connections.keep(second)
@@ -91,5 +92,5 @@ test('a free one is used again, and closed when nobody has waited on it for a mi
   assert.deepEqual([first.isOpen, second.isOpen], [true, false])
   // One that the server has closed meanwhile.
   first.isOpen = false
-  assert.equal((await connections.take()).name, 3)
+  assert.equal((await take()).name, 3)
 })

@@ -224,6 +224,13 @@ async function startWorker(host, keys, theirs) {
   return Number(said)
 }
 
+test('the oldest version of express-rate-limit', async () => {
+  const { port } = await run('express', { max: 2 }, { from: 'oldest' })
+  assert.deepEqual(statuses(await times(3, () => ask(port))), [200, 200, 429])
+  const byFunction = await run('express', { max: () => 1 }, { from: 'oldest' })
+  assert.deepEqual(statuses(await times(2, () => ask(byFunction.port))), [200, 429])
+})
+
 // express-rate-limit and hono-rate-limiter have one store.
 for (const host of ['express', 'hono']) {
   describe(`${host}: give back`, () => {

@@ -73,6 +73,37 @@ export async function startLossyWay(port) {
   return { port: await listening(proxy), cut }
 }
 
+/**
+ * A way to a server. `vanish` is as if the host vanished: the connections, those after the first `from`,
+ * hear nothing any more, and stay open. `cut` closes the first one, which is that of a client itself.
+ * `shut` lets nobody through any more.
+ */
+export async function startWay(port) {
+  const ways = []
+  const proxy = net.createServer((client) => {
+    const server = net.connect(port, '127.0.0.1')
+    open.push(() => server.destroy())
+    const way = { client, vanished: false }
+    ways.push(way)
+    client.on('data', (asked) => way.vanished || server.write(asked))
+    server.on('data', (told) => way.vanished || client.destroyed || client.write(told))
+    client.on('close', () => way.vanished || server.destroy())
+    server.on('close', () => way.vanished || client.destroy())
+    for (const socket of [client, server]) socket.on('error', () => {})
+  })
+  proxy.listen(0, '127.0.0.1')
+  const own = await listening(proxy)
+  return {
+    port: own,
+    vanish: (from = 0) => ways.slice(from).forEach((way) => (way.vanished = true)),
+    cut: () => ways[0].client.destroy(),
+    shut: () => {
+      proxy.close()
+      ways.forEach(({ client }) => client.destroy())
+    },
+  }
+}
+
 /** The oldest version of ioredis that the package takes. */
 export { OldestIoredis }
 

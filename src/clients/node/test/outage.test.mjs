@@ -8,6 +8,7 @@ import { createClient } from 'redis'
 import {
   Away,
   Breaker,
+  Cache,
   Denied,
   FailClosed,
   FailOpen,
@@ -19,6 +20,7 @@ import {
 } from 'floodgate-redis'
 import {
   IMPATIENT,
+  OldestIoredis,
   PATIENT,
   ends,
   eventually,
@@ -417,6 +419,24 @@ test('a server without the module is raised at the start, and an outage later', 
   isLoaded = false
   assert.equal((await limiter.acquire('k2', '3/h')).source, 'fallback')
   assert.match(logger.lines[0], /^error: .*unknown command/)
+  // What needs no module is answered, and does not say that the module is back.
+  const plain = async ([name, ...args]) =>
+    client.call(/^(RL|CB)\./.test(name) && !isLoaded ? `RL.NO-${name}` : name, args)
+  const lines = listener()
+  const asked = new Server(plain, { ...PATIENT, logger: lines })
+  const [values, again] = [new Cache(asked, 'plain'), new Limiter(asked)]
+  isLoaded = true
+  await again.acquire('k2', '9/h')
+  isLoaded = false
+  for (let i = 0; i < 4; i++) {
+    assert.equal((await again.acquire('k2', '9/h')).source, 'fallback')
+    await sleep(350) // the longest rest
+    await values.get('x')
+  }
+  assert.equal(lines.lines.length, 1, lines.lines.join('\n'))
+  isLoaded = true
+  await asksAgain(again)
+  assert.deepEqual(lines.lines.slice(1), ['info: floodgate: Redis is back'])
 })
 
 test('all who use one client find out together', async () => {
@@ -502,6 +522,76 @@ test('answers that come slowly to a process that has nothing to do are an outage
   const found = await all
   clearInterval(answering)
   assert.equal(found.at(-1), 'fallback')
+})
+
+test('who answers late is left alone all the same', async () => {
+  const { requests, sources } = answered()
+  assert.deepEqual(await sources(1), ['fallback'])
+  requests[0]()
+  await sleep(10)
+  assert.deepEqual(await sources(5), Array(5).fill('fallback'))
+  assert.equal(requests.length, 1, 'nobody else was sent')
+})
+
+test('a denial counts whose headers come too late', async () => {
+  const client = ioredis(port)
+  const quota = ([name]) => name === 'RL.QUOTA'
+  let isLate = false
+  const never = new Promise(() => {})
+  const send = (words) => (isLate && quota(words) ? never : client.call(words[0], words.slice(1)))
+  const own = ioredis(port)
+  const call = own.call.bind(own)
+  own.call = (...words) => (isLate && quota(words) ? never : call(...words))
+  for (const asker of [send, own]) {
+    isLate = false
+    const limiter = new Limiter(new Server(asker, { ...PATIENT, timeoutMs: 2000 }), { rememberDenials: true })
+    await operator.call('RL.RESET', 'late headers')
+    await limiter.acquireWithHeaders('late headers', '1/h')
+    isLate = true
+    const { decision, headers } = await limiter.acquireWithHeaders('late headers', '1/h')
+    assert.deepEqual([decision.granted, decision.source], [0, 'redis'])
+    assert.deepEqual(Object.keys(headers), ['Retry-After'])
+    assert.equal(limiter.counters.fallback, 0)
+  }
+})
+
+test('an aborted signal ends a request for headers, too', async () => {
+  const limiter = new Limiter(patient(ioredis(port)))
+  await limiter.acquire('aborted', '1/h')
+  await limiter.acquire('aborted', '1/h')
+  for (const key of ['aborted', 'not asked']) {
+    const options = { signal: AbortSignal.abort(new Error('gone')) }
+    await assert.rejects(limiter.acquireWithHeaders(key, '1/h', options), /gone/)
+    await assert.rejects(limiter.acquire(key, '1/h', options), /gone/)
+  }
+  assert.equal(await operator.exists('not asked'), 0)
+  await server.freeze()
+  try {
+    const asked = limiter.acquireWithHeaders('frozen headers', '1/h', { signal: AbortSignal.timeout(100) })
+    await ends('it is aborted', assert.rejects(asked, { name: 'TimeoutError' }))
+  } finally {
+    await server.thaw()
+  }
+})
+
+test('a client that connects at its first request asks for it', async () => {
+  for (const Client of [Redis, OldestIoredis]) {
+    for (const enableOfflineQueue of [true, false]) {
+      const client = ioredis(port, { lazyConnect: true, enableOfflineQueue }, Client)
+      const limiter = new Limiter(patient(client))
+      assert.equal((await limiter.acquire('lazy', '1000/h')).source, 'redis')
+    }
+  }
+  // Nor is it asked later what nobody waits for.
+  const second = await startServer()
+  await second.kill()
+  const limiter = new Limiter(
+    new Server(ioredis(second.port, { lazyConnect: true }), { ...PATIENT, timeoutMs: 5000 }),
+  )
+  assert.equal((await limiter.acquire('lazy', '9/h')).source, 'fallback')
+  await second.start()
+  await asksAgain(limiter)
+  assert.equal(await ioredis(second.port).exists('lazy'), 0)
 })
 
 test('a queue of node-redis that is full is no outage', async () => {

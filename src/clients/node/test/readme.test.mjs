@@ -6,35 +6,64 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { Breaker, Lease, Limiter, reserve } from 'floodgate-redis'
 import { ask, hosts } from './hosts.mjs'
-import { eventually, ioredis, nodeRedis, patient, startServer, times } from './kit.mjs'
+import { HANGS_MS, eventually, ioredis, nodeRedis, patient, startServer, times } from './kit.mjs'
 
 const root = new URL('..', import.meta.url)
 const readme = readFileSync(new URL('README.md', root), 'utf8')
 const server = await startServer()
 const operator = ioredis(server.port)
 
+const examples = [
+  ...readme.matchAll(/```js\n(\/\/ (\w+\.mjs): .*\n[^`]*(?:`(?!``)[^`]*)*)```\n\n```text\n([^`]*)```/g),
+]
+
 test('the examples run and print what stands there', async () => {
-  const examples = [
-    ...readme.matchAll(/```js\n(\/\/ (\w+\.mjs): .*\n[^`]*(?:`(?!``)[^`]*)*)```\n\n```text\n([^`]*)```/g),
-  ]
   assert.equal(examples.length, 3)
   for (const [, code, name, prints] of examples) {
-    // Beside the package, where Node finds it by its name.
-    const file = new URL(`example-${name}`, root)
-    writeFileSync(file, code)
-    try {
-      const env = { ...process.env, REDIS_URL: server.url }
-      const run = () => spawnSync(process.execPath, [file.pathname], { env, encoding: 'utf8' })
-      let ran = run()
-      // On a busy machine Redis may take longer than the 250 ms of an example.
-      for (let more = 0; more < 20 && ran.stderr.includes('Redis is away'); more++) {
-        await operator.call('FLUSHALL')
-        ran = run()
-      }
-      assert.equal(ran.stdout, prints, name + ran.stderr)
-    } finally {
-      rmSync(file)
+    const ran = await runs(name, code)
+    assert.equal(ran.stdout, prints, name + ran.stderr)
+  }
+})
+
+/** Runs an example beside the package, where Node finds it by its name. */
+async function runs(name, code) {
+  const file = new URL(`example-${name}`, root)
+  writeFileSync(file, code)
+  try {
+    const env = { ...process.env, REDIS_URL: server.url }
+    const run = () => spawnSync(process.execPath, [file.pathname], { env, encoding: 'utf8' })
+    let ran = run()
+    // On a busy machine Redis may take longer than the 250 ms of an example.
+    for (let more = 0; more < 20 && ran.stderr.includes('Redis is away'); more++) {
+      await operator.call('FLUSHALL')
+      ran = run()
     }
+    return ran
+  } finally {
+    rmSync(file)
+  }
+}
+
+test('the first one with the oldest ioredis, as the page says', async () => {
+  const [[, code, , prints]] = examples
+  const named = "import { Redis } from 'ioredis'"
+  assert.ok(code.includes(named) && readme.includes("`import Redis from 'ioredis'`"))
+  await operator.call('FLUSHALL')
+  const ran = await runs('oldest.mjs', code.replace(named, "import Redis from 'ioredis-oldest'"))
+  assert.equal(ran.stdout, prints, ran.stderr)
+})
+
+test('the service starts while Redis is away', async () => {
+  const [, code] = examples.find(([, , name]) => name === 'web.mjs')
+  const file = new URL('example-away.mjs', root)
+  writeFileSync(file, code)
+  try {
+    const env = { ...process.env, REDIS_URL: 'redis://127.0.0.1:1' }
+    const ran = spawnSync(process.execPath, [file.pathname], { env, encoding: 'utf8', timeout: HANGS_MS })
+    assert.equal(ran.stdout, '200 null null\n'.repeat(3), ran.stderr)
+    assert.match(ran.stderr, /^floodgate: Redis is away, the fallback decides: .*ECONNREFUSED/)
+  } finally {
+    rmSync(file)
   }
 })
 
