@@ -316,8 +316,8 @@ impl<'a> Batch<'a> {
         })
     }
 
-    /// What each item would be answered at `at` as a part of its batch. `played` are the replies to
-    /// the items one after the other at that time.
+    /// Returns the answer that each item would get at `at` as a part of its batch. `played` are the
+    /// replies to the items one after the other at that time.
     fn judge(&self, played: &[RateLimitReply], at: Micros) -> Result<Vec<AcquireDecision>, Error> {
         let (ctx, now) = (self.ctx, self.now);
         let (mut wanted, mut after_pins) = (Demand::default(), Demand::default());

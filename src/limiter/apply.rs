@@ -18,7 +18,7 @@ pub use crate::server::effects::replicate::EffectBatch;
 
 /// An effect on a key.
 pub trait KeyEffect {
-    /// What the effect did.
+    /// The outcome of the effect.
     type Outcome;
 
     /// Applies the effect to the key, and makes the key expire when its state is over. Both master
@@ -33,7 +33,7 @@ pub trait KeyEffect {
         event: &'static CStr,
     ) -> Result<Self::Outcome, Error>;
 
-    /// Whether anything changed. If nothing did, nothing is propagated.
+    /// True if anything changed. If nothing did, nothing is propagated.
     fn has_changed(outcome: &Self::Outcome) -> bool;
 
     /// Appends the payload by which a change is propagated.
@@ -107,7 +107,7 @@ pub fn refused(corrupt: Corrupt) -> Error {
     Error::Other(format!("effect refused: {corrupt}"))
 }
 
-/// What an effect did to the key of a limiter.
+/// The fate of a limiter's key under an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyFate {
     /// The effect did nothing.

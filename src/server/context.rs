@@ -30,12 +30,12 @@ pub(super) fn runs_on_valkey() {
     SLOT_IMPORT.store(VALKEY_SLOT_IMPORT_CLIENT, Ordering::Relaxed);
 }
 
-/// Whether the server is Valkey. False until [`runs_on_valkey`] was called.
+/// True if the server is Valkey. False until [`runs_on_valkey`] was called.
 pub(super) fn is_valkey() -> bool {
     SLOT_IMPORT.load(Ordering::Relaxed) != 0
 }
 
-/// What the server says about the call and about itself.
+/// The flags by which the server describes the call and itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Flags(c_int);
 
@@ -52,17 +52,17 @@ impl Flags {
             || self.0 & SLOT_IMPORT.load(Ordering::Relaxed) != 0
     }
 
-    /// This server is a master.
+    /// True if this server is a master.
     pub const fn master(self) -> bool {
         self.has(raw::REDISMODULE_CTX_FLAGS_MASTER)
     }
 
-    /// This server is a node of a cluster.
+    /// True if this server is a node of a cluster.
     pub const fn cluster(self) -> bool {
         self.has(raw::REDISMODULE_CTX_FLAGS_CLUSTER)
     }
 
-    /// This server is a replica that clients may not write to.
+    /// True if this server is a replica that clients may not write to.
     pub const fn read_only(self) -> bool {
         self.has(raw::REDISMODULE_CTX_FLAGS_READONLY)
     }
@@ -77,7 +77,7 @@ impl Flags {
         self.has(raw::REDISMODULE_CTX_FLAGS_EVICT)
     }
 
-    /// This server writes an AOF.
+    /// True if this server writes an AOF.
     pub const fn writes_aof(self) -> bool {
         self.has(raw::REDISMODULE_CTX_FLAGS_AOF)
     }

@@ -20,8 +20,8 @@ use std::rc::Rc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
-/// Where a key got its limits from, if they are not written out. With it the present limits can be
-/// looked up again.
+/// The origin of a key's limits, if they are not written out. By the origin the present limits can
+/// be looked up again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A text that names policies, as a call or a pin gives it.
@@ -235,10 +235,10 @@ static TABLE: MainThreadCell<InternTable> = MainThreadCell::new(InternTable {
     nothing: OnceLock::new(),
 });
 
-/// What a `limits` argument asks for.
+/// The limits that a `limits` argument asks for.
 #[derive(Debug)]
 pub enum ParsedLimits {
-    /// These limits.
+    /// The argument asks for these limits.
     Limits(LimitsRef),
     /// `*`: the limits that the server has for the key.
     ServerChosen,

@@ -36,7 +36,7 @@ impl Circuit {
         changed
     }
 
-    /// Whether time has ended a force or a lease, and nothing has found that yet. The epoch that
+    /// True if time has ended a force or a lease, and nothing has found that yet. The epoch that
     /// begins with it begins in the past.
     pub fn is_late(&self, now: Micros) -> bool {
         self.next_end().is_some_and(|end| end <= now)

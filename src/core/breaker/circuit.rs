@@ -37,7 +37,7 @@ pub const REASON_BYTES: usize = 256;
 /// The largest epoch. It is far above the latest time, so there is room to count up from there.
 pub(super) const MAX_EPOCH: u64 = 1 << 53;
 
-/// What an operator can do with a force.
+/// The order of an operator about a force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Force {
     /// Deny every call.
@@ -51,7 +51,7 @@ pub enum Force {
 /// A force in effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ForcedState {
-    /// When it ends; `None` if only an operator ends it.
+    /// The end of the force; `None` if only an operator ends it.
     pub until: Option<Micros>,
     /// The operator's reason.
     pub reason: Box<[u8]>,
@@ -253,13 +253,13 @@ impl Circuit {
         }
     }
 
-    /// What [`Circuit::acquire`] would answer, without changing the circuit. Needed if something
-    /// else can deny the call, too.
+    /// Returns the answer that [`Circuit::acquire`] would give, without changing the circuit. The
+    /// caller needs it if something else can deny the call, too.
     pub fn peek_acquire(&self, breaker: &Breaker, now: Micros) -> Admission {
         self.at_rest(now.min(Micros::MAX)).unwrap_or_else(|| self.clone().acquire(breaker, now))
     }
 
-    /// What [`Circuit::acquire_under`] would answer, without changing the circuit.
+    /// Returns the answer that [`Circuit::acquire_under`] would give, without changing the circuit.
     pub fn peek_acquire_under(&self, in_force: &Breaker, breaker: &Breaker, now: Micros) -> Admission {
         self.clone().acquire_under(in_force, breaker, now)
     }
@@ -389,7 +389,7 @@ impl Circuit {
         StateTransition { state: self.state(), changed, transitions }
     }
 
-    /// Whether reporters are counted separately. They are since a breaker in force asked for
+    /// True if reporters are counted separately. They are since a breaker in force asked for
     /// several.
     pub const fn tells_reporters(&self) -> bool {
         self.windows.tells_reporters()
@@ -461,8 +461,8 @@ impl Circuit {
         }
     }
 
-    /// What [`Circuit::acquire`] answers if neither time nor the call changes the circuit. This
-    /// common case needs no write. `None` if something may change.
+    /// Returns the answer of [`Circuit::acquire`] if neither time nor the call changes the circuit.
+    /// This common case needs no write. `None` if something may change.
     #[inline]
     pub fn at_rest(&self, now: Micros) -> Option<Admission> {
         let (permit, retry) = match &self.phase {
@@ -561,7 +561,7 @@ impl Circuit {
     }
 }
 
-/// Whether two breakers are the same. Mostly both are one reference, which is compared first.
+/// True if two breakers are the same. Mostly both are one reference, which is compared first.
 pub(super) fn same(one: &Breaker, other: &Breaker) -> bool {
     std::ptr::eq(one, other) || one == other
 }

@@ -23,7 +23,7 @@ pub struct TimedStep {
 }
 
 impl Circuit {
-    /// What time alone will do, in that order.
+    /// Lists the steps that time alone will cause, in their order.
     pub fn timeline(&self, breaker: &Breaker) -> Vec<TimedStep> {
         let mut steps = Vec::new();
         if self.state() == CircuitState::Closed {

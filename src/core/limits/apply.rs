@@ -49,7 +49,7 @@ pub fn give_back(limit: &Limit, state: &mut State, now: Micros, above: u64, unit
     limit.rule().give_back(state, now, above, units)
 }
 
-/// What the state of a limit still shows of units that it granted at `granted`.
+/// Returns what the state of a limit still shows of units that the limit granted at `granted`.
 pub fn layer_at(limit: &Limit, state: &State, granted: Micros) -> Option<Layer> {
     limit.rule().layer(state, granted)
 }

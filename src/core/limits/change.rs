@@ -21,7 +21,7 @@ pub const MAX_UNLISTED: usize = 56;
 pub struct UnlistedLimit {
     /// The limit as it was last listed.
     pub limit: Limit,
-    /// Its usage.
+    /// The usage of the limit.
     pub state: State,
 }
 

@@ -28,11 +28,11 @@ const SINCE_MONDAY: u64 = 3 * DAY;
 enum Windows {
     /// Multiples of this length in microseconds since the epoch.
     Every(u64),
-    /// This many weeks from Monday, in universal time.
+    /// Windows of this many weeks from Monday, in universal time.
     Weeks(u64),
     /// Months, years, and all windows with a time zone or another start.
     Calendar(Calendar),
-    /// This many microseconds from the first grant.
+    /// A window of this many microseconds from the first grant.
     FromFirst(u64),
     /// One window without end: a credit.
     Ever,

@@ -238,7 +238,7 @@ fn holds_time_of_day(text: &[u8], at: usize) -> bool {
     hour.is_some_and(|(_, hour)| few_digits(hour)) && few_digits(after)
 }
 
-/// Whether `text` could be meant as `count/period` without an algorithm.
+/// True if `text` could be meant as `count/period` without an algorithm.
 fn quantity_like(text: &[u8]) -> bool {
     text.contains(&b'/') || text.first().is_some_and(|b| b.is_ascii_digit() || b"+-.".contains(b))
 }

@@ -22,7 +22,7 @@ pub(super) struct AlgorithmRow {
     pub parse: fn(&[u8], &LimitOptions<'_>) -> Result<Rule, Reason>,
 }
 
-/// What a state shows at a time.
+/// The figures that a state shows at a time.
 pub(super) struct Seen {
     /// Units in use.
     pub used: u64,
@@ -53,7 +53,7 @@ pub struct ClosedState {
 
 macro_rules! algorithms {
     ($($(#[$doc:meta])* $name:ident($rule:ty) = $tag:literal,)+) => {
-        /// What a limit enforces: one of the algorithms, or nothing.
+        /// The rule that a limit enforces: one of the algorithms, or nothing.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum Rule {
             /// The limit grants every request.
@@ -61,7 +61,7 @@ macro_rules! algorithms {
             $($(#[$doc])* $name($rule),)+
         }
 
-        /// What one limit remembers between calls.
+        /// The state that one limit remembers between calls.
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub enum State {
             /// Nothing is used.
@@ -181,8 +181,8 @@ macro_rules! algorithms {
                 }
             }
 
-            /// What a decision asks first. One function answers both because they share their
-            /// divisions.
+            /// Returns the two figures that a decision asks for first. One function returns both
+            /// because their computations share divisions.
             #[inline]
             pub(super) fn see(&self, state: &State, now: Micros) -> Seen {
                 match (self, state) {
@@ -385,7 +385,7 @@ macro_rules! algorithms {
                 }
             }
 
-            /// What the state still shows of units that were granted at `granted`.
+            /// Returns what the state still shows of units that were granted at `granted`.
             pub(super) fn layer(&self, state: &State, granted: Micros) -> Option<Layer> {
                 match (self, state) {
                     $((Self::$name(rule), State::$name(own)) => rule.layer(own, granted),)+

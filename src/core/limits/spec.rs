@@ -59,7 +59,7 @@ impl fmt::Display for Label {
     }
 }
 
-/// What a limit is charged for a request.
+/// The charge of a limit for a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Charge {
     /// The limit is charged the cost of the request.
@@ -206,7 +206,7 @@ impl Limit {
         self.rule.comes_back()
     }
 
-    /// What the limit is charged for a request.
+    /// The charge of the limit for a request.
     #[inline]
     pub const fn charge(&self) -> Charge {
         self.charge
@@ -229,7 +229,7 @@ impl Limit {
         self.shadow
     }
 
-    /// What the limit does when it is exceeded (`block=`), if anything.
+    /// The block that the limit begins when it is exceeded (`block=`), if it begins one.
     #[inline]
     pub fn closing(&self) -> Option<&Closing> {
         self.closing.as_deref()

@@ -37,7 +37,7 @@ pub struct TableSummary {
     pub master: bool,
 }
 
-/// What a node knows of the names after `after`, up to and including `until`.
+/// The changes that a node knows of the names after `after`, up to and including `until`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownNames {
     /// The lower bound; `None` starts at the first name.

@@ -45,7 +45,7 @@ const fn tick(now: Micros) -> u32 {
     (now.0 >> 20) as u32
 }
 
-/// Whether the gap between two steps is too short to end a spell.
+/// True if the gap between two steps is too short to end a spell.
 const fn is_one_spell(one: u32, other: u32) -> bool {
     one.abs_diff(other) <= tick(Micros(GAP_US)) + 1
 }
@@ -88,7 +88,7 @@ pub struct HeavyHitter {
     pub count: u64,
     /// The largest error of that: the true number is at least `count - error`.
     pub error: u64,
-    /// Its spell, if that still lasts.
+    /// The spell of the key, if it still lasts.
     pub spell: Option<BusyPeriod>,
 }
 

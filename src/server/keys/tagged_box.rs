@@ -67,7 +67,7 @@ impl<A, B, C> TaggedBox<A, B, C> {
         self.tagged.addr().get() & KIND
     }
 
-    /// Whether its owner has marked it. A new one has no mark.
+    /// True if its owner has marked it. A new one has no mark.
     #[inline]
     pub fn is_marked(&self) -> bool {
         self.tagged.addr().get() & MARK != 0
