@@ -9,8 +9,8 @@
 use super::algorithm::Filled;
 use super::decision::Taken;
 use super::layer::Layer;
+use super::limit::Limit;
 use super::rule::{Rule, State};
-use super::spec::Limit;
 use crate::core::time::Micros;
 
 /// Counts the units as used and records the time, on every limit. Returns when all are full again,

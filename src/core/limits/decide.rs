@@ -8,10 +8,12 @@
 
 use super::closing::Closed;
 use super::decision::{Decision, LimitMask, LimitStatus, Taken};
+use super::limit::Limit;
+use super::limit_set::MAX_LIMITS;
 use super::limit_view::LimitView;
+use super::per::Charge;
 use super::request::Request;
 use super::rule::State;
-use super::spec::{Charge, Limit, MAX_LIMITS};
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 

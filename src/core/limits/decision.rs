@@ -1,7 +1,8 @@
 //! What is decided on a request, by the position of each limit.
 
+use super::limit::Limit;
+use super::limit_set::MAX_LIMITS;
 use super::rule::State;
-use super::spec::{Limit, MAX_LIMITS};
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 

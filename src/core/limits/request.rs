@@ -1,6 +1,7 @@
 //! What a request asks of limits.
 
-use super::spec::{Charge, Limit};
+use super::limit::Limit;
+use super::per::Charge;
 
 /// A request for units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

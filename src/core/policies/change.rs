@@ -3,7 +3,7 @@
 use super::policy::PolicyParts;
 use super::{Policy, PolicyVersion};
 use crate::core::limits::Label;
-use crate::core::limits::spec::MAX_LABEL;
+use crate::core::limits::label::MAX_LABEL;
 use crate::core::wire::{Corrupt, Reader, fnv, put_bytes};
 
 /// The state of a name after a change.

@@ -179,7 +179,7 @@ fn read_known(rest: &mut Reader<'_>) -> Result<KnownNames, Corrupt> {
 }
 
 fn read_bound(rest: &mut Reader<'_>) -> Result<Option<Label>, Corrupt> {
-    let bytes = rest.bytes(crate::core::limits::spec::MAX_LABEL)?;
+    let bytes = rest.bytes(crate::core::limits::label::MAX_LABEL)?;
     if bytes.is_empty() {
         return Ok(None);
     }

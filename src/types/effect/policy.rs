@@ -2,7 +2,7 @@
 //! keep it.
 
 use crate::core::limits::Label;
-use crate::core::limits::spec::MAX_LABEL;
+use crate::core::limits::label::MAX_LABEL;
 use crate::core::policies::policy::PolicyParts;
 use crate::core::policies::{Policies, Policy, PolicyEntry, PolicyState, PolicyVersion};
 use crate::core::wire::{Corrupt, Reader, put_u64};
