@@ -2,7 +2,8 @@
 //! trials that were lost, the verdict of a round.
 
 use super::answer::{Cause, CircuitState, Transitions};
-use super::circuit::{Circuit, Phase};
+use super::circuit::Circuit;
+use super::phase::Phase;
 use super::round::Verdict;
 use super::spec::Breaker;
 use crate::core::time::Micros;

@@ -1,7 +1,8 @@
 //! What time alone will do to a circuit.
 
 use super::answer::{CircuitState, Transitions};
-use super::circuit::{Circuit, Phase};
+use super::circuit::Circuit;
+use super::phase::Phase;
 use super::spec::Breaker;
 use crate::core::time::Micros;
 

@@ -1,7 +1,8 @@
 //! A circuit as people see it. Nothing here changes it.
 
 use super::answer::Transitions;
-use super::circuit::{Circuit, Phase};
+use super::circuit::Circuit;
+use super::phase::Phase;
 use super::spec::Breaker;
 use crate::core::breaker::answer::CircuitState;
 use crate::core::breaker::window::{CallTally, ReporterTally};
