@@ -3,7 +3,7 @@
 
 use crate::commands::arguments::{ArgCursor, KEY, number};
 use crate::commands::options::Options;
-use crate::commands::quota::seconds;
+use crate::commands::quota_headers::seconds;
 use crate::core::limits::throttle::{Arrival, ThrottleReply};
 use crate::core::limits::{
     self, Limit, Limits, Request, SecondsRounding, State, Taken, Throttle, ThrottleError, ThrottlePeriod,
