@@ -65,8 +65,8 @@ impl Circuit {
     /// Its epoch is the time in microseconds or `first_epoch`, whichever is later. Each following
     /// epoch is the time, or one more than the last. So an epoch is not repeated after a key was
     /// deleted, as long as the clock goes on. To be sure of that whatever the clock does, the caller
-    /// passes one more than the last epoch that it saw anywhere. [`Moment`](super::Moment) carries the same number
-    /// for the epochs that follow, because an older copy of a circuit may come back.
+    /// passes one more than the last epoch that it saw anywhere. [`Moment`](super::Moment) carries
+    /// the same number for the epochs that follow, because an older copy of a circuit may come back.
     pub fn new(breaker: &Breaker, now: Micros, first_epoch: u64) -> Self {
         let now = now.min(Micros::MAX);
         Self {
