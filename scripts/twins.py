@@ -94,7 +94,9 @@ def _imports(source: str) -> str:
 
 
 def _sorted_plain(source: str) -> str:
-    return re.sub(r"(?:^import \w+\n)+", lambda found: "".join(sorted(found[0].splitlines(keepends=True))), source, flags=re.M)
+    return re.sub(
+        r"(?:^import \w+\n)+", lambda found: "".join(sorted(found[0].splitlines(keepends=True))), source, flags=re.M
+    )
 
 
 def main() -> int:

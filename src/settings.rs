@@ -322,7 +322,7 @@ pub fn default_breaker(main: MainThread) -> Option<BreakerRef> {
     Some(rule)
 }
 
-/// Whether events are published.
+/// True if events are published.
 pub fn events(main: MainThread) -> bool {
     SETTINGS.of(main).borrow().events
 }
@@ -332,7 +332,7 @@ pub fn default_limit(main: MainThread) -> Option<LimitsRef> {
     SETTINGS.of(main).borrow().default_limit.as_ref().map(|(_, limits)| limits.clone())
 }
 
-/// Whether the limits and breakers of calls hold.
+/// True if the limits and breakers of calls hold.
 pub fn caller_limits(main: MainThread) -> bool {
     SETTINGS.of(main).borrow().caller_limits
 }
@@ -357,7 +357,7 @@ pub fn wait_max_us(main: MainThread) -> u64 {
     SETTINGS.of(main).borrow().wait_max.us
 }
 
-/// Whether the names of keys are hidden from observers.
+/// True if the names of keys are hidden from observers.
 pub fn mask_keys(main: MainThread) -> bool {
     SETTINGS.of(main).borrow().mask_keys
 }
@@ -377,17 +377,17 @@ pub fn alert_thresholds(main: MainThread) -> Thresholds {
     }
 }
 
-/// Whether every key is tracked on which RL.ACQUIRE decides.
+/// True if every key is tracked on which RL.ACQUIRE decides.
 pub fn track_usage(main: MainThread) -> bool {
     SETTINGS.of(main).borrow().track_usage
 }
 
-/// Whether CL.THROTTLE, RL.THROTTLE and GCRA are registered.
+/// True if CL.THROTTLE, RL.THROTTLE and GCRA are registered.
 pub fn compat_cl_throttle(main: MainThread) -> bool {
     SETTINGS.of(main).borrow().compat_cl_throttle
 }
 
-/// Whether RL.DEBUG is enabled.
+/// True if RL.DEBUG is enabled.
 pub fn enable_debug_command(main: MainThread) -> bool {
     SETTINGS.of(main).borrow().enable_debug_command
 }

@@ -23,13 +23,14 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 
-from cases import BASE, CASES, DENIED, GRANTED, Case, acquire
+from cases import BASE, CASES, DENIED, GRANTED, SLIDING, Case, acquire
 from decision_kinds import OURS
 from load import DEPTH, Load, decision, key, pipelines
 
-from server import PROGRAM, Server, pack
+from server import PROGRAM, Client, Server, pack
 
 # The keys are few: what counts is the path, not the caches. Visited twice
 # before counting, so that the server's table of keys has its final size.
@@ -91,6 +92,26 @@ AGED = [
     aged("64/366d", 366 * DAY, 1, grants=64, mark=DENIED),
     aged("1000000000000/366d", 366 * DAY, 20_000_000_000, mark=DENIED),
 ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Waited(Case):
+    """Keys that nobody waits for, while a client waits for another."""
+
+
+WAITED = [Waited(f"RL.ACQUIRE {SLIDING} while a client waits elsewhere", b"wai", acquire(SLIDING), mark=GRANTED)]
+
+
+def let_one_wait(server):
+    """The connection of a client that waits."""
+    waiting = Client(server.port)
+    server("RL.ACQUIRE", "elsewhere", "1/h")
+    waiting.socket.sendall(pack("RL.ACQUIRE", "elsewhere", "1/h", "WAIT", "2h"))
+    for _ in range(1000):
+        if server.client.info("floodgate")["floodgate_waiting_now"] == "1":
+            return waiting
+        time.sleep(0.01)
+    raise RuntimeError("the client does not wait")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +178,7 @@ def counting_server(profile=None, *, module=True, **more):
         "--dynamic-hz",
         "no",
         module=module,
-        module_arguments=["enable-debug-command", "yes"] if module else [],
+        module_arguments=["enable-debug-command", "yes", "wait-max", "2h"] if module else [],
         wrap=wrap,
         **more,
     )
@@ -168,6 +189,7 @@ def count(case, profile=None):
     turns on a server of its own, for what other cases left behind would count, too."""
     with counting_server(profile) as server:
         load = one_connection(server.port)
+        waiting = let_one_wait(server) if isinstance(case, Waited) else None
         if isinstance(case, Aged):
             live_through(server, case)
             blobs = [pack(*case.command(key(case, 0))) * DEPTH] * 50
@@ -197,6 +219,8 @@ def count(case, profile=None):
                 raise RuntimeError(f"{case.name}: {marked} of {decisions} were what the case is about")
             counts.append(counted(server) / decisions)
         load.close()
+        if waiting:
+            waiting.close()
         return min(counts)
 
 
@@ -206,7 +230,7 @@ def surely(case):
 
 
 # What is checked: all that has a bound for its time, and what must not grow.
-CHECKED = [BASE] + [case for case in CASES if case.bound is not None] + AGED + KINDS
+CHECKED = [BASE] + [case for case in CASES if case.bound is not None] + AGED + KINDS + WAITED
 TOLERANCE = 0.05
 # Limits that take turns are sorted anew each time, and their windows hold as many
 # slots as milliseconds have passed: more on a slower machine.
@@ -296,9 +320,8 @@ def main():
         return write(options.write)
     if options.check:
         return check(options.check)
-    cases = [
-        case for case in CASES + AGED + KINDS if not options.names or any(name in case.name for name in options.names)
-    ]
+    every = CASES + AGED + KINDS + WAITED
+    cases = [case for case in every if not options.names or any(name in case.name for name in options.names)]
     for case in cases:
         print(f"{count(case, options.profile):9.0f}  {case.name}", flush=True)
     return 0

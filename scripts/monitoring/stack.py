@@ -64,7 +64,9 @@ class Stack:
             try:
                 self.processes.append(subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log))
             except OSError as error:
-                raise SystemExit(f"cannot start {name}: {error.strerror} (scripts/setup.sh monitor installs it)") from None
+                raise SystemExit(
+                    f"cannot start {name}: {error.strerror} (scripts/setup.sh monitor installs it)"
+                ) from None
 
     def check(self):
         """A port may be somebody else's: then ours has ended."""

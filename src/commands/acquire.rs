@@ -61,8 +61,8 @@ fn parse<'a>(main: MainThread, key: Arg<'a>, mut cursor: ArgCursor<'a>) -> Resul
     Ok(call)
 }
 
-/// Of a malformed limit and an unexpected argument behind it, reports the limit, because it is the
-/// cause, as in `RL.ACQUIRE key 10 60`.
+/// Reports the malformed limit rather than the unexpected argument behind it, because the limit is
+/// the cause, as in `RL.ACQUIRE key 10 60`.
 #[cold]
 pub fn limits_first(limits: Option<&[u8]>, error: Error) -> Error {
     let Some(text) = limits else { return error };

@@ -128,7 +128,7 @@ pub const TTL: Argument = Argument::text("duration").after("TTL");
 pub const FOR: Argument = Argument::text("duration").after("FOR");
 /// The operator's reason.
 pub const REASON: Argument = Argument::text("text").after("REASON").optional();
-/// What a request does if its whole cost does not fit: it takes less, or waits.
+/// The option for a request whose whole cost does not fit: the request takes less, or waits.
 pub const SHORTAGE: Argument =
     Argument::one_of("shortage", &[Argument::flag("PARTIAL"), Argument::text("duration").after("WAIT")])
         .optional();

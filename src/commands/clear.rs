@@ -49,7 +49,7 @@ pub fn clear(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether the key is ours and no operator set anything on it.
+/// True if the key is ours and no operator set anything on it.
 fn clears(key: &ReadKey<'_>, now: Micros) -> bool {
     if let Ok(Some(value)) = key.value::<RateLimit>() {
         return value.pin(now).is_none() && value.block(now).is_none();

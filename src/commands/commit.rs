@@ -22,8 +22,8 @@ use crate::types::ratelimit::RateLimit;
 use crate::types::ratelimit::reservations::Settlement;
 use std::ffi::CStr;
 
-/// What a command found on a key, as it replies it. RL.COMMIT and RL.RELEASE reply the greatest value
-/// of all keys.
+/// The outcome of a command on a key, as the command replies it. RL.COMMIT and RL.RELEASE reply the
+/// greatest value of all keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum SettleOutcome {
     /// The reservation is unknown or already settled.
@@ -44,7 +44,7 @@ impl SettleOutcome {
     }
 }
 
-/// What a command does with the reservations that it finds.
+/// The action of a command on the reservations that it finds.
 struct SettleAction {
     event: &'static CStr,
     counter: fn(&mut Counters) -> &mut u64,
@@ -135,7 +135,7 @@ fn check_types(ctx: &Context<'_>, keys: &[Arg<'_>]) -> Result<(), Error> {
     Ok(())
 }
 
-/// What there is of a reservation on a key.
+/// Returns what a key holds of a reservation.
 fn outcome(ctx: &Context<'_>, name: Arg<'_>, id: &[u8], now: Micros) -> SettleOutcome {
     let key = ctx.read(name);
     let held = key.value::<RateLimit>().ok().flatten();

@@ -202,7 +202,7 @@ fn met_before(options: &Options, row: &OptionRow, itself: bool) -> Error {
     Error::Usage(format!("syntax error: {} exclude each other", keywords.join(" and ")))
 }
 
-/// What the argument stands for, if it is one of these words.
+/// Returns the value that the argument stands for, if the argument is one of these words.
 pub fn chosen<T: Copy>(arg: Arg<'_>, words: &[(&'static str, T)]) -> Option<T> {
     words.iter().find(|(word, _)| arg.is(word)).map(|&(_, meaning)| meaning)
 }

@@ -36,6 +36,8 @@ pub mod options;
 pub mod policy;
 pub mod queue;
 pub mod quota;
+mod quota_headers;
+mod quota_view;
 pub mod refund;
 pub mod reserve;
 pub mod throttle;

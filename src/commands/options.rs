@@ -98,7 +98,7 @@ impl Options {
         Some(Error::near(keyword.bytes(), "numkeys counts it as a key"))
     }
 
-    /// Whether the command has this option. `keyword` is in capitals.
+    /// True if the command has this option. `keyword` is in capitals.
     pub fn has(&self, keyword: &str) -> bool {
         self.keywords().any(|own| own == keyword)
     }

@@ -66,14 +66,14 @@ pub const ARGUMENTS: &[Argument] = &[
     Argument::flag("HELP"),
 ];
 
-/// What RL.POLICY SET says about the prefix or the breaker.
+/// The part of RL.POLICY SET that is about the prefix or the breaker.
 #[derive(Clone, Copy, Debug)]
 enum Part<'a> {
-    /// It says nothing, so the policy keeps what it has.
+    /// The command does not mention the part, so the policy keeps what it has.
     Kept,
-    /// It gives this one.
+    /// The command gives the policy this prefix or breaker.
     Given(&'a [u8]),
-    /// It removes it.
+    /// The command removes the prefix or the breaker from the policy.
     Taken,
 }
 

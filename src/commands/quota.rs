@@ -4,24 +4,21 @@ use crate::commands::arguments::{COST, KEY, LIMITS, cost};
 use crate::commands::cursor::ArgCursor;
 use crate::commands::hints;
 use crate::commands::options::Options;
-use crate::core::limits::{Limit, LimitQuota, LimitStatus, Request, Rule, State, decide, limit_quota};
+use crate::commands::quota_view::QuotaView;
+use crate::core::limits::{Request, State, decide, limit_quota};
 use crate::core::retry_after::RetryAfter;
-use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::ends::{self, PinEnd, Retry};
 use crate::limiter::resolve::{KeyView, ResolvedLimits, Source, limits_of};
-use crate::limiter::words::Word;
 use crate::observe::metrics;
 use crate::queue;
 use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
-use crate::server::ffi::reply::{self, Each, Fields, Pairs, Reply, signed};
+use crate::server::ffi::reply;
 use crate::server::load::argument::Argument;
 use crate::types::intern::{self, InternedLimits, Origin};
-use crate::types::operator::Block;
 use crate::types::ratelimit::RateLimit;
 use crate::types::ratelimit::hold;
-use crate::types::until::Until;
 
 /// `key [limits] [COST n] [HEADERS]`
 pub const ARGUMENTS: &[Argument] = &[KEY, LIMITS.optional(), COST, Argument::flag("HEADERS").optional()];
@@ -181,230 +178,6 @@ pub fn denying(found: KeyView<'_>) -> Result<Vec<String>, Error> {
         });
         denying.map(|((_, label), _)| label.to_string()).collect()
     })
-}
-
-/// One limit and its status.
-#[derive(Debug)]
-struct QuotaRow<'v> {
-    limit: &'v Limit,
-    label: &'v str,
-    quota: LimitQuota,
-}
-
-/// Everything that RL.QUOTA shows.
-#[derive(Debug)]
-struct QuotaView<'v> {
-    now: Micros,
-    request: Request,
-    limits: &'v [Limit],
-    labels: &'v [Box<str>],
-    states: &'v [State],
-    source: Source,
-    block: Option<&'v Block>,
-    /// The end of the pin, if the limits are a pin that ends.
-    pin_end: Option<PinEnd>,
-    /// The time until the request would be granted if there were no queue. Only the headers tell it.
-    retry: RetryAfter,
-}
-
-impl<'v> QuotaView<'v> {
-    /// The view of a blocked key without limits.
-    fn of_block(now: Micros, request: Request, block: &'v Block) -> Self {
-        Self {
-            now,
-            request,
-            limits: &[],
-            labels: &[],
-            states: &[],
-            source: Source::Last,
-            block: Some(block),
-            pin_end: None,
-            retry: block.validity.until(now).wait(now),
-        }
-    }
-
-    fn row(&self, at: usize) -> Option<QuotaRow<'v>> {
-        let (limit, label, state) = (self.limits.get(at)?, self.labels.get(at)?, self.states.get(at)?);
-        let mut quota = limit_quota(limit, state, self.now, self.request.cost);
-        if let Some(pin_end) = self.pin_end {
-            quota.retry = pin_end.wait(quota.retry, self.now);
-        }
-        Some(QuotaRow { limit, label, quota })
-    }
-
-    fn rows(&self) -> impl Iterator<Item = QuotaRow<'v>> {
-        (0..self.limits.len()).filter_map(|at| self.row(at))
-    }
-
-    /// Writes a map for each limit, then one for the key's block if it has one.
-    fn send(&self, ctx: &Context<'_>) {
-        let count = self.limits.len() + usize::from(self.block.is_some());
-        let item = |ctx: &Context<'_>, at| match (self.row(at), self.block) {
-            (Some(row), _) => self.send_row(ctx, &row),
-            (None, Some(block)) => self.send_block(ctx, block),
-            (None, None) => {}
-        };
-        Each(0..count, item).send(ctx);
-    }
-
-    fn send_row(&self, ctx: &Context<'_>, QuotaRow { limit, label, quota }: &QuotaRow<'_>) {
-        let or_never = |n: Option<u64>| n.map_or(-1, signed);
-        let name = limit.algorithm_name();
-        let algorithm: &dyn Reply = match limit.rule() {
-            Rule::Sliding(_) => &Word::Sliding,
-            // A limit of CL.THROTTLE is shown as a bucket, the name that users know.
-            Rule::Bucket(_) | Rule::Throttle(_) => &Word::Bucket,
-            Rule::Fixed(_) => &Word::Fixed,
-            Rule::Concurrent(_) | Rule::Unlimited => &name,
-        };
-        reply::map(
-            ctx,
-            &[
-                (Word::Name, label),
-                (Word::Algorithm, algorithm),
-                (Word::Limit, &or_never(limit.capacity())),
-                (Word::Used, &quota.used),
-                (Word::Remaining, &or_never(quota.remaining)),
-                (Word::PeriodMs, &or_never(limit.period_us().map(|us| us.div_ceil(1000)))),
-                (Word::RetryAfterMs, &quota.retry),
-                (Word::ResetAfterMs, &quota.reset.millis()),
-                (Word::ResetAtMs, &or_never(quota.reset.moment(self.now).map(Micros::ceil_millis))),
-                (Word::Shadow, &limit.shadow()),
-                (Word::Source, &self.source),
-            ],
-        );
-    }
-
-    fn send_block(&self, ctx: &Context<'_>, block: &Block) {
-        let (until, reason) = (block.validity.until(self.now), &*block.reason);
-        reply::map(ctx, &[("blocked", &Fields(&[("until", &until), ("reason", &reason)]))]);
-    }
-
-    /// The status of all limits together, as that of the binding one; `None` without limits.
-    fn status(&self) -> Option<LimitStatus> {
-        let (limits, states, now) = (self.limits, self.states, self.now);
-        let status = || decide(limits, states, now, &self.request).before(limits, states, now);
-        (!limits.is_empty()).then(|| LimitStatus { retry: self.retry, ..status() })
-    }
-
-    /// Sends one flat map of strings, ready to be sent as HTTP headers. If the key has a queue, no
-    /// units remain for the request, and it is granted after that: in the time `queue`.
-    fn send_headers(&self, ctx: &Context<'_>, queue: Option<RetryAfter>) {
-        let mut status = self.status();
-        if let (Some(status), Some(queue)) = (&mut status, queue) {
-            *status = LimitStatus { remaining: Some(0), retry: status.retry.max(queue), ..*status };
-        }
-        if let Some(block) = self.block {
-            let before = status.unwrap_or(LimitStatus::UNLIMITED);
-            let mut blocked =
-                LimitStatus { remaining: Some(0), retry: before.retry.max(self.retry), ..before };
-            // No unit can be granted before the block ends.
-            if let Until::At(end) = block.validity.until(self.now) {
-                blocked.reset = blocked.reset.at_least(end.since(self.now));
-            }
-            status = Some(blocked);
-        }
-        let retry_seconds = match status.map(|status| status.retry) {
-            Some(RetryAfter::After(us)) => Some(seconds(us)),
-            _ => None,
-        };
-        let mut fields: Vec<(&str, String)> = Vec::new();
-        let visible: Vec<QuotaRow<'_>> =
-            self.rows().filter(|row| !row.limit.shadow() && row.limit.capacity().is_some()).collect();
-        let names = header_names(&visible);
-        let policies: Vec<String> =
-            visible.iter().zip(&names).map(|(row, name)| policy_item(row.limit, name)).collect();
-        if !policies.is_empty() {
-            fields.push(("RateLimit-Policy", policies.join(", ")));
-            let denied = self.denied(status, queue);
-            let items: Vec<String> = visible
-                .iter()
-                .zip(&names)
-                .map(|(row, name)| Self::limit_item(row, name, denied, retry_seconds))
-                .collect();
-            fields.push(("RateLimit", items.join(", ")));
-        }
-        if let Some(LimitStatus { limit: Some(limit), remaining, reset, .. }) = status {
-            fields.push(("X-RateLimit-Limit", limit.to_string()));
-            fields.push(("X-RateLimit-Remaining", remaining.unwrap_or(limit).to_string()));
-            if let Some(at) = reset.moment(self.now) {
-                fields.push(("X-RateLimit-Reset", seconds(at.0).to_string()));
-            }
-        }
-        if let Some(seconds) = retry_seconds {
-            fields.push(("Retry-After", seconds.to_string()));
-        }
-        Pairs(fields).send(ctx);
-    }
-
-    /// The time until no block and no queue denies the request; `None` if there is neither.
-    fn denied(&self, status: Option<LimitStatus>, queue: Option<RetryAfter>) -> Option<RetryAfter> {
-        let ends = self.block.map(|block| block.validity.until(self.now).wait(self.now)).max(queue)?;
-        // What holds after the block may never grant the request.
-        let never = status.is_some_and(|status| status.retry == RetryAfter::Never);
-        Some(if never { RetryAfter::Never } else { ends })
-    }
-
-    /// Makes `"name";r=50;t=30`. Retry-After must not be earlier than `t`. So a denying limit gives
-    /// the time until it grants again, and a limit whose time would be later than Retry-After gives
-    /// none. A credit gives none at all.
-    fn limit_item(
-        row: &QuotaRow<'_>,
-        name: &str,
-        denied: Option<RetryAfter>,
-        retry_after: Option<u64>,
-    ) -> String {
-        let (remaining, retry) = match denied {
-            None => (row.quota.remaining.unwrap_or(0), row.quota.retry),
-            Some(denied) => (0, row.quota.retry.max(denied)),
-        };
-        let at = match retry {
-            _ if !row.limit.comes_back() => None,
-            RetryAfter::After(us) => Some(seconds(us)),
-            RetryAfter::Now => row.quota.reset.micros().map(seconds),
-            RetryAfter::Never => None,
-        };
-        let mut item = format!("\"{name}\";r={}", header_integer(remaining));
-        if let Some(at) = at.filter(|&at| retry_after.is_none_or(|retry| at <= retry)) {
-            item.push_str(&format!(";t={at}"));
-        }
-        item
-    }
-}
-
-/// The names of the limits in the headers. A repeated name gets `-2`, `-3` and so on, so that each
-/// item of one field has a name of its own.
-fn header_names(rows: &[QuotaRow<'_>]) -> Vec<String> {
-    let times = |at: usize, label: &str| rows.iter().take(at).filter(|row| row.label == label).count();
-    let name = |(at, row): (usize, &QuotaRow<'_>)| match times(at, row.label) {
-        0 => row.label.to_owned(),
-        earlier => format!("{}-{}", row.label, earlier + 1),
-    };
-    rows.iter().enumerate().map(name).collect()
-}
-
-/// Makes `"name";q=100;w=60`, where `w` is the time in which `q` comes back, in seconds. `qu` names
-/// what the limit counts, if it is not the cost of requests.
-fn policy_item(limit: &Limit, label: &str) -> String {
-    let mut item = format!("\"{label}\";q={}", header_integer(limit.capacity().unwrap_or(0)));
-    if limit.per_call() {
-        let counted = if limit.rule().holds_places() { "concurrent-requests" } else { "requests" };
-        item.push_str(&format!(";qu=\"{counted}\""));
-    }
-    if let Some(us) = limit.refill_us() {
-        item.push_str(&format!(";w={}", seconds(us)));
-    }
-    item
-}
-
-/// The number as an Integer of structured fields (RFC 9651), which has at most 15 digits.
-const fn header_integer(n: u64) -> u64 {
-    if n < 1_000_000_000_000_000 { n } else { 999_999_999_999_999 }
-}
-
-/// Microseconds as whole seconds, rounded up.
-pub const fn seconds(us: u64) -> u64 {
-    us.div_ceil(1_000_000)
 }
 
 /// Chooses the limits to show for a key if no limits are given: the pin, the key's own last limits,

@@ -270,7 +270,7 @@ impl<'a> ReserveCall<'a> {
         Ok(())
     }
 
-    /// Whether the reservation is torn. Only one that the caller named can be.
+    /// True if the reservation is torn. Only one that the caller named can be.
     fn is_torn(&self) -> Result<bool, Error> {
         let mut open = 0;
         for (at, item) in self.items.iter().enumerate() {

@@ -5,7 +5,7 @@ use crate::commands::arguments::{KEY, number};
 use crate::commands::cursor::ArgCursor;
 use crate::commands::hints;
 use crate::commands::options::Options;
-use crate::commands::quota::seconds;
+use crate::commands::quota_headers::seconds;
 use crate::core::limits::throttle::{Arrival, ThrottleReply};
 use crate::core::limits::{
     self, Limit, Limits, Request, SecondsRounding, State, Taken, Throttle, ThrottleError, ThrottlePeriod,
@@ -189,7 +189,7 @@ impl ThrottleCall<'_> {
         Request { calls: u64::from(self.quantity > 0), ..Request::of(self.quantity) }
     }
 
-    /// What the limit that the arguments make decides.
+    /// Returns the decision of the limit that the arguments make.
     fn by_rule(&self, state: &State, now: Micros) -> ThrottleReply {
         self.rule.ask(&state.arrival(), now, self.quantity, self.rounding)
     }
@@ -341,7 +341,7 @@ fn state_under(found: KeyView<'_>, other: Option<&LimitsRef>) -> State {
     state.unwrap_or_default()
 }
 
-/// Whether the server's limits decide: a pin holds, or callers may not choose limits.
+/// True if the server's limits decide: a pin holds, or callers may not choose limits.
 fn server_decides(found: KeyView<'_>) -> Result<bool, Error> {
     if !settings::caller_limits(found.main) {
         return Ok(true);

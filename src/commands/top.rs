@@ -140,8 +140,8 @@ fn rows<N: Deref<Target = [u8]>, T>(
     Each(&seen, item).send(ctx);
 }
 
-/// What would deny a request for one unit of this key now: names of limits, `blocked`, `queue`, or
-/// the state of a breaker. `None` if it would be granted, or if that is unknown.
+/// Names what would deny a request for one unit of this key now: names of limits, `blocked`,
+/// `queue`, or the state of a breaker. `None` if it would be granted, or if that is unknown.
 fn by(ctx: &Context<'_>, name: Arg<'_>) -> Option<String> {
     let now = ctx.now();
     let key = ctx.look(name);

@@ -18,13 +18,13 @@ impl Micros {
     /// The number of bits of [`Micros::MAX`].
     pub const BITS: u32 = 52;
 
-    /// This time plus `us` microseconds.
+    /// Returns the time plus `us` microseconds.
     #[must_use]
     pub const fn plus(self, us: u64) -> Self {
         Self(self.0.saturating_add(us))
     }
 
-    /// This time less `us` microseconds, but not before the epoch.
+    /// Returns the time less `us` microseconds, but not before the epoch.
     #[must_use]
     pub const fn minus(self, us: u64) -> Self {
         Self(self.0.saturating_sub(us))

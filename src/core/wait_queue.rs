@@ -16,7 +16,7 @@ pub type WaiterId = u64;
 /// The class of a waiter. Those of an earlier class are served first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum WaiterClass {
-    /// Its request is marked CRITICAL.
+    /// The waiter's request is marked CRITICAL.
     Critical,
     /// Any other.
     Ordinary,

@@ -28,7 +28,7 @@ pub struct AcquireDecision {
     closes: Option<Box<BlocksBegun>>,
 }
 
-/// What must be recorded of a decision.
+/// The record that a decision needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Record {
     /// Nothing is recorded: the request is denied, or counts nothing.
@@ -232,7 +232,7 @@ impl AskedLimits<'_> {
         }
     }
 
-    /// What must be recorded of a decision.
+    /// Returns the record that a decision needs.
     #[inline]
     fn record(&self, decision: &Decision) -> Record {
         let stepped_back = self.stepped_back(decision.record_clock);
@@ -248,8 +248,8 @@ impl AskedLimits<'_> {
         Record::Grant { stepped_back }
     }
 
-    /// What the metrics count under the labels of these limits; `None` if there is nothing to
-    /// count.
+    /// Returns the labels that the metrics count under the labels of these limits; `None` if there
+    /// is nothing to count.
     #[inline]
     fn labels(&self, set: &InternedLimits, decision: &Decision) -> Option<DecisionLabels> {
         if set.origin().is_none() && decision.shadow_denied.is_empty() {

@@ -1,4 +1,9 @@
 //! Applies decisions to keys, and propagates them to replicas and the AOF.
+//!
+//! **Optimisation.** If a change certainly did not move the end of a key, the expiry is not even read
+//! ([`Lifetime::AsBefore`]). This saves 6 % of the instructions of a granted RL.ACQUIRE 100/m, and 5 %
+//! of one key after 50 grants of fixed:1000000000000/366d (commit 37560be). The plain version reads
+//! the expiry and compares it; `tests/types/lifetime.rs` shows that the end is what it was.
 
 use crate::core::time::Micros;
 use crate::core::wire::Corrupt;
@@ -18,7 +23,7 @@ pub use crate::server::effects::replicate::EffectBatch;
 
 /// An effect on a key.
 pub trait KeyEffect {
-    /// What the effect did.
+    /// The outcome of the effect.
     type Outcome;
 
     /// Applies the effect to the key, and makes the key expire when its state is over. Both master
@@ -33,7 +38,7 @@ pub trait KeyEffect {
         event: &'static CStr,
     ) -> Result<Self::Outcome, Error>;
 
-    /// Whether anything changed. If nothing did, nothing is propagated.
+    /// True if anything changed. If nothing did, nothing is propagated.
     fn has_changed(outcome: &Self::Outcome) -> bool;
 
     /// Appends the payload by which a change is propagated.
@@ -107,7 +112,7 @@ pub fn refused(corrupt: Corrupt) -> Error {
     Error::Other(format!("effect refused: {corrupt}"))
 }
 
-/// What an effect did to the key of a limiter.
+/// The fate of a limiter's key under an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyFate {
     /// The effect did nothing.
@@ -179,8 +184,8 @@ fn note_pin_and_block(ctx: &Context<'_>, key: &Key<'_>, now: Micros) {
 /// Makes the key expire when its lifetime is over. Under the debug clock it never expires, because
 /// the server's own clock must not end the key.
 ///
-/// If the change did not move the end, the expiry is not even read, which saves 5 % of a grant's
-/// instructions. So an EXPIRE or PERSIST of a user holds until a grant moves the end.
+/// If the change did not move the end, the expiry is left alone. So an EXPIRE or PERSIST of a user holds
+/// until a grant moves the end.
 pub fn expire(key: &mut Key<'_>, lifetime: Lifetime, expires: bool) {
     let (until, likely_so) = match lifetime {
         Lifetime::Over => return,

@@ -47,7 +47,7 @@ fn pin_end(value: &RateLimit, now: Micros) -> Option<Micros> {
     value.pin(now)?.validity.until(now).end()
 }
 
-/// Whether a wait, as replies show it, is over before `end`: they round up to milliseconds.
+/// True if a wait, as replies show it, is over before `end`: they round up to milliseconds.
 pub fn is_before(wait: RetryAfter, end: Micros, now: Micros) -> bool {
     match wait {
         RetryAfter::Now => true,

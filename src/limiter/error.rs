@@ -132,7 +132,7 @@ impl Error {
         Self::Item { what, number: index.saturating_add(1), error: Box::new(self) }
     }
 
-    /// Whether the usage of the command helps.
+    /// True if the usage of the command helps.
     fn wants_usage(&self) -> bool {
         match self {
             Self::Arity | Self::Usage(_) | Self::Syntax { hint: None, .. } => true,

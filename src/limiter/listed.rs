@@ -7,7 +7,7 @@ use crate::server::keys::key::ReadKey;
 use crate::types::name_index::{NameIndex, NamedKey};
 use std::collections::HashMap;
 
-/// What there is to tell of keys, each with its name.
+/// Entries about keys, each with the name of its key.
 pub type ListedKeys<T> = Vec<(Box<[u8]>, T)>;
 
 /// Looks at the key of each name in an index. `look` gets the key and the time since when it is in the

@@ -12,21 +12,21 @@ use crate::types::until::{Until, Validity};
 /// The events that this file listens to.
 pub const LISTENERS: &[EventListener] = &[(Event::Cron, sweep)];
 
-/// What an operator set on a key, if it holds.
+/// A key with a pin or a block that holds.
 #[derive(Clone, Debug)]
 pub struct OperatedKey<W> {
-    /// What was set: the reason of a block, or the pin.
+    /// The setting: the reason of a block, or the pin.
     pub word: W,
     /// The end of the block or pin.
     pub until: Until,
 }
 
-/// What a key is pinned to.
+/// The limits or the breaker to which a key is pinned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PinnedTo {
-    /// These limits, as the operator wrote them.
+    /// The key is pinned to these limits, as the operator wrote them.
     Limits(Box<str>),
-    /// This breaker, in its canonical text.
+    /// The key is pinned to this breaker, in its canonical text.
     Breaker(Box<str>),
 }
 

@@ -43,7 +43,7 @@ pub fn send(ctx: &Context<'_>, id: Option<&[u8]>, replies: &[RateLimitReply]) {
     reply::array(ctx, &[&id, &List(replies)]);
 }
 
-/// What must be done to the key.
+/// The action that the key needs.
 #[derive(Debug)]
 enum ReserveAction {
     /// Nothing: the request is denied, or the same reservation already exists.
@@ -87,7 +87,7 @@ impl ReserveDecision {
         denial.across(found, source, given, terms)
     }
 
-    /// Whether units are taken: the reservation is granted, and new.
+    /// True if units are taken: the reservation is granted, and new.
     pub const fn takes(&self) -> bool {
         matches!(self.verdict, ReserveAction::Take(..))
     }
@@ -239,7 +239,7 @@ pub fn decide(found: KeyView<'_>, given: &[u8], terms: &Terms<'_>) -> Result<Res
     Ok(ReserveDecision { reply, before, verdict, labelled, stepped_back })
 }
 
-/// Whether the reservation with this ID is open on a key.
+/// True if the reservation with this ID is open on a key.
 pub fn is_open(value: Option<&RateLimit>, id: &[u8], now: Micros) -> bool {
     let known = value.and_then(|value| value.book()?.get(id));
     known.is_some_and(|one| one.stage_at(now) == Some(Stage::Open))

@@ -104,7 +104,8 @@ impl<'v> KeyView<'v> {
         default_limits(main, name, own)
     }
 
-    /// These limits, and their states on this key; `None` if they are the key's own and it has none.
+    /// Returns these limits, and their states on this key. Returns `None` if they are the key's own
+    /// limits and the key has none.
     pub fn usage_of(self, resolved: &ResolvedLimits) -> Option<(LimitsRef, Vec<State>)> {
         match (resolved, self.value) {
             (ResolvedLimits::Own(_), value) => {
@@ -177,7 +178,7 @@ fn check(main: MainThread, text: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether a text of limits names a policy. In such a text only the name of a policy has an `@`.
+/// True if a text of limits names a policy. In such a text only the name of a policy has an `@`.
 fn names_policy(text: &[u8]) -> bool {
     text.contains(&b'@')
 }
@@ -194,7 +195,7 @@ pub fn limits_of(main: MainThread, own: Option<u32>, text: &[u8]) -> Result<Opti
     }
 }
 
-/// Whether a text is the one that the key's limits came from.
+/// True if a text is the one that the key's limits came from.
 #[inline]
 fn is_own(main: MainThread, own: u32, text: &[u8]) -> bool {
     intern::get(main, own).is(text)

@@ -13,7 +13,7 @@ use crate::types::effect::ratelimit::RateLimitChange;
 use crate::types::ratelimit::{RateLimit, tracked};
 use std::ffi::CStr;
 
-/// Whether the key may carry usage: it already does, or there is room for one more key. A key that
+/// True if the key may carry usage: it already does, or there is room for one more key. A key that
 /// may not is counted as refused.
 pub fn may(main: MainThread, value: Option<&RateLimit>) -> bool {
     if value.is_some_and(|value| value.usage().is_some()) {
@@ -33,7 +33,7 @@ pub fn any(main: MainThread) -> bool {
     tracked::count() > 0 || settings::track_usage(main)
 }
 
-/// Whether a decision on the key is counted. The key is already tracked, or the call or the server
+/// True if a decision on the key is counted. The key is already tracked, or the call or the server
 /// asks for it and there is room.
 #[inline]
 pub fn counts(main: MainThread, value: Option<&RateLimit>, asked: bool) -> bool {

@@ -3,7 +3,6 @@
 use crate::core::stats::heavy_hitters::{HeavyHitter, TopK};
 use crate::core::time::Micros;
 use crate::observe::key_mask;
-use crate::server::fast::prefetch::prefetch;
 use crate::server::main_thread::{MainThread, MainThreadCell};
 
 /// The outcome of a request.
@@ -36,9 +35,7 @@ pub fn decided(main: MainThread, key: &[u8], granted: bool, now: Micros) {
     if busiest.seed() == UNSEEDED {
         begin(&mut busiest);
     }
-    if let Some(set) = busiest.record(key, now) {
-        prefetch(set);
-    }
+    busiest.record(key, now);
 }
 
 #[cold]

@@ -48,9 +48,9 @@ pub fn wait_option(main: MainThread, arg: Arg<'_>) -> Result<u64, Error> {
 pub enum QueueAdmission {
     /// Nobody in a queue is in its way, and no waiter makes a denial longer.
     NoQueue,
-    /// It waits now, and gets its reply later.
+    /// The request waits now, and gets its reply later.
     Enqueued,
-    /// It is denied.
+    /// The request is denied.
     Denied(Box<QueuedDecision>),
 }
 

@@ -48,7 +48,7 @@ pub(super) fn decide_at(
 pub(super) struct QueueAhead<'v> {
     pub(super) found: KeyView<'v>,
     pub(super) db_key: &'v DbKey,
-    /// Whether the request may overtake those that are not critical.
+    /// True if the request may overtake those that are not critical.
     pub(super) critical: bool,
     /// True if `found` has what the key holds. A forecast of that is kept for the next request.
     pub(super) keeps: bool,
@@ -106,7 +106,7 @@ impl QueueAhead<'_> {
         forecast.add(self.found, place, &waiter.queued, waiter.ends(self.found.main), by)
     }
 
-    /// Those whom a critical request may overtake.
+    /// Lists the waiters whom a critical request may overtake.
     fn overtaken(self, queues: &Queues) -> impl Iterator<Item = (QueuePlace, &Waiter)> {
         let critical = Some((WaiterClass::Critical, WaiterId::MAX));
         queues.waiters.ahead_of(self.db_key, WaiterClass::Ordinary, critical)

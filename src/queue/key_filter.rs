@@ -1,9 +1,10 @@
 //! A filter that tells for a few instructions which key names may have a queue.
 //!
 //! **Optimisation.** While anybody waits anywhere, every command asks whether its key has a queue.
-//! The plain version looks the key up among the queues, which allocates its name. The filter may
+//! The plain version looks the key up among the queues, which allocates its name. The filter saves
+//! 15 % of the instructions of RL.ACQUIRE 100/m while a client waits elsewhere (commit 37560be). It may
 //! answer "perhaps" for a key without a queue. It never answers "no" for a key with one.
-//! `tests/server/queue/histories.rs` compares it with the plain answer.
+//! `tests/types/key_filter.rs` compares it with a plain set of names.
 
 use rustc_hash::FxHasher;
 use std::hash::Hasher;

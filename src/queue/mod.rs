@@ -17,14 +17,14 @@
 //! | `moves` | the events that move a queue, and when to look at it next |
 //! | `serve` | serving the queues whose time has come |
 //! | `answer` | answering a client whose wait has ended |
-//! | `key_filter` | which keys may have a queue, for a few instructions |
+//! | [`key_filter`] | which keys may have a queue, for a few instructions |
 //! | [`status`] | how long the queues are, for RL.QUEUE, INFO and alerts |
 
 mod admission;
 mod answer;
 mod behind;
 mod forecast;
-mod key_filter;
+pub mod key_filter;
 mod later;
 mod moves;
 mod request;

@@ -131,7 +131,7 @@ fn leave(main: MainThread, id: WaiterId, outcome: Result<RateLimitReply, Error>,
     ended.push(id);
 }
 
-/// What happens to the head of a queue.
+/// The fate of the head of a queue.
 enum Head {
     /// The head waits on, at least until this time.
     Waits(Micros),

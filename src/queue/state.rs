@@ -58,7 +58,7 @@ pub(super) struct Queues {
 static QUEUES: MainThreadCell<Option<Queues>> = MainThreadCell::new(None);
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
-/// Whether anybody waits anywhere on this server.
+/// True if anybody waits anywhere on this server.
 #[inline]
 pub fn any_waiting() -> bool {
     WAITING.load(Ordering::Relaxed) > 0
@@ -78,7 +78,7 @@ pub(super) fn db_key(ctx: &Context<'_>, name: Arg<'_>) -> DbKey {
     (ctx.database(), name.bytes().into())
 }
 
-/// Whether this key has a queue.
+/// True if this key has a queue.
 #[inline]
 pub fn has_queue(ctx: &Context<'_>, name: Arg<'_>) -> bool {
     any_waiting() && key_filter::may_contain(name.bytes()) && length(ctx, name) > 0
@@ -89,7 +89,7 @@ pub(super) fn length(ctx: &Context<'_>, name: Arg<'_>) -> usize {
     with(ctx.main(), |queues| queues.waiters.length(&db_key(ctx, name)))
 }
 
-/// Whether somebody waits whom a request that comes now may not overtake.
+/// True if somebody waits whom a request that comes now may not overtake.
 #[inline]
 pub(super) fn is_behind(ctx: &Context<'_>, name: Arg<'_>, critical: bool, now: Micros) -> bool {
     let may = any_waiting() && key_filter::may_contain(name.bytes());

@@ -18,7 +18,7 @@ pub const REST: &str = "...";
 /// Ends a block that readers do not see. The commands in such a block have no replies.
 pub const HIDDEN: &str = "-->";
 
-/// Where a block of steps starts.
+/// The start of a block of steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// The block starts on an empty server.
@@ -57,7 +57,7 @@ pub enum TranscriptStep {
         /// The lines of the reply.
         reply: Vec<String>,
     },
-    /// This many microseconds pass.
+    /// The clock goes on by this many microseconds.
     Pause(u64),
 }
 

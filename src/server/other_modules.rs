@@ -20,7 +20,7 @@ pub(super) fn changed(main: MainThread) {
     *OTHER_MODULES.of(main).borrow_mut() = None;
 }
 
-/// Whether other modules are loaded. True also if the server does not say.
+/// True if other modules are loaded. True also if the server does not say.
 pub(super) fn are_loaded(ctx: &Context<'_>) -> bool {
     let known = *OTHER_MODULES.of(ctx.main()).borrow();
     known.unwrap_or_else(|| {
@@ -40,7 +40,7 @@ fn ask(ctx: &Context<'_>) -> bool {
     others.unwrap_or(true)
 }
 
-/// Whether an entry of MODULE LIST is one of [`BUILT_IN`].
+/// True if an entry of MODULE LIST is one of [`BUILT_IN`].
 fn is_built_in(entry: ServerReply<'_>) -> bool {
     let text = |at| entry.part(at).map(ServerReply::text).unwrap_or_default();
     let value =
@@ -50,7 +50,7 @@ fn is_built_in(entry: ServerReply<'_>) -> bool {
         && value(b"name").zip(value(b"path")).is_some_and(|(name, path)| comes_with_server(&name, &path))
 }
 
-/// Whether a module of this name and path in MODULE LIST is one that comes with a server and does not
+/// True if a module of this name and path in MODULE LIST is one that comes with a server and does not
 /// listen to keys.
 pub fn comes_with_server(name: &[u8], path: &[u8]) -> bool {
     BUILT_IN.contains(&(name, path))

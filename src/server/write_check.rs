@@ -37,7 +37,7 @@ pub fn is_out_of_memory(ctx: &Context<'_>) -> bool {
                 .is_some_and(|error| error.starts_with("OOM"))
 }
 
-/// Whether the server can say what it would answer, without running the command (7.2 and later).
+/// True if the server can say what it would answer, without running the command (7.2 and later).
 fn has_dry_run() -> bool {
     // SAFETY: only reads the pointer. A server of 7.2 or later has this function.
     unsafe { raw::RedisModule_SetCommandACLCategories }.is_some()

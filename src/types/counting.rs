@@ -22,12 +22,12 @@ pub fn is_loading() -> bool {
     LOADING.load(Ordering::Relaxed)
 }
 
-/// Whether the end of a reservation counts now.
+/// True if the end of a reservation counts now.
 pub(in crate::types) fn ends() -> bool {
     !is_loading()
 }
 
-/// Whether a transition of a breaker counts now.
+/// True if a transition of a breaker counts now.
 pub(in crate::types) fn transitions() -> bool {
     ends() && !FOLLOWING.load(Ordering::Relaxed)
 }

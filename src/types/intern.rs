@@ -6,8 +6,14 @@
 //! behind.
 //!
 //! **Optimisation.** A number in place of parsed limits makes the 16 bytes of
-//! [`Small`](crate::types::ratelimit::small::Small) possible, and a call parses nothing. The plain
-//! version parses the text at every call; `tests/types/intern.rs` compares both.
+//! [`Small`](crate::types::ratelimit::small::Small) possible, and a call parses nothing, which saves
+//! 49 % of the instructions of a granted RL.ACQUIRE 100/m (commit 37560be). The plain version
+//! parses the text at every call; `tests/types/intern.rs` compares both.
+//!
+//! **Optimisation.** Most callers ask for the same text again. So a text is compared with those of
+//! the sets that were looked up lately before it is hashed, which saves 4 % of the instructions of
+//! RL.ACQUIRE 100/m on a new key (commit 37560be). The plain version hashes each text;
+//! `tests/types/intern.rs` compares what is found with the parsed limits.
 
 use crate::core::limits::{Expression, Label, Limit, Limits, Term};
 use crate::core::text::token::TokenError;
@@ -20,8 +26,8 @@ use std::rc::Rc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
-/// Where a key got its limits from, if they are not written out. With it the present limits can be
-/// looked up again.
+/// The origin of a key's limits, if they are not written out. By the origin the present limits can
+/// be looked up again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A text that names policies, as a call or a pin gives it.
@@ -235,10 +241,10 @@ static TABLE: MainThreadCell<InternTable> = MainThreadCell::new(InternTable {
     nothing: OnceLock::new(),
 });
 
-/// What a `limits` argument asks for.
+/// The limits that a `limits` argument asks for.
 #[derive(Debug)]
 pub enum ParsedLimits {
-    /// These limits.
+    /// The argument asks for these limits.
     Limits(LimitsRef),
     /// `*`: the limits that the server has for the key.
     ServerChosen,
@@ -344,10 +350,6 @@ pub fn size(main: MainThread) -> usize {
 
 impl InternTable {
     /// The set that has this text, and its number.
-    ///
-    /// **Optimisation.** Most callers ask for the same text again. A grant on a new key, which asks
-    /// twice, takes 4.8 % fewer instructions if the text is compared first and not hashed (release
-    /// build). The plain version parses the text; `tests/types/intern.rs` compares both.
     fn known(&self, text: &[u8]) -> Option<(u32, &InternedLimits)> {
         let set_of = |id: u32| self.sets.get(id as usize)?.as_deref();
         let recent = self.recent.get();

@@ -9,9 +9,9 @@ use crate::server::ffi::reply::{self, Reply};
 /// The end of something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Until {
-    /// It ends at this moment.
+    /// The end is this moment.
     At(Micros),
-    /// It does not end by itself.
+    /// The end never comes by itself.
     Forever,
 }
 
@@ -98,7 +98,7 @@ pub struct Validity {
 }
 
 impl Validity {
-    /// What lasts from `since` until `until`. Without an end, the beginning is not kept.
+    /// Makes the validity from `since` until `until`. Without an end, the beginning is not kept.
     pub fn new(since: Micros, until: Until) -> Self {
         match until {
             // A stored end of 0 means that there is none.

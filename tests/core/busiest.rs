@@ -17,9 +17,7 @@ fn exact(stream: &[Vec<u8>]) -> HashMap<&[u8], u64> {
 
 fn counted(seed: usize, stream: &[Vec<u8>]) -> TopK {
     let mut busiest = TopK::new(seed);
-    stream.iter().for_each(|key| {
-        let _ = busiest.record(key, NOW);
-    });
+    stream.iter().for_each(|key| busiest.record(key, NOW));
     busiest
 }
 
@@ -88,7 +86,7 @@ proptest! {
         let mut now = NOW.0;
         for (key, pause) in steps {
             now += pause;
-            let _ = busiest.record(&[key], Micros(now));
+            busiest.record(&[key], Micros(now));
             events.entry(key).or_default().push(now);
         }
         for busy in busiest.list(Micros(now)) {

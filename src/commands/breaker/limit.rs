@@ -42,7 +42,7 @@ pub const ARGUMENTS: &[Argument] = &[
 pub struct LimitClause<'a> {
     /// The key of the limit.
     pub key: Arg<'a>,
-    /// What the call takes: units, or with TTL a reservation. It never waits.
+    /// The request of the call for units, or with TTL for a reservation. The request never waits.
     request: QueuedRequest<'a>,
 }
 

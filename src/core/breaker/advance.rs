@@ -2,7 +2,8 @@
 //! trials that were lost, the verdict of a round.
 
 use super::answer::{Cause, CircuitState, Transitions};
-use super::circuit::{Circuit, Phase};
+use super::circuit::Circuit;
+use super::phase::Phase;
 use super::round::Verdict;
 use super::spec::Breaker;
 use crate::core::time::Micros;
@@ -36,7 +37,7 @@ impl Circuit {
         changed
     }
 
-    /// Whether time has ended a force or a lease, and nothing has found that yet. The epoch that
+    /// True if time has ended a force or a lease, and nothing has found that yet. The epoch that
     /// begins with it begins in the past.
     pub fn is_late(&self, now: Micros) -> bool {
         self.next_end().is_some_and(|end| end <= now)

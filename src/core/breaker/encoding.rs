@@ -25,7 +25,8 @@
 //! a payload cannot deny calls for longer than a breaker could. Every payload that is accepted
 //! makes a circuit that works on from there.
 
-use super::circuit::{Circuit, ForcedState, MAX_EPOCH, Phase, REASON_BYTES};
+use super::circuit::{Circuit, MAX_EPOCH};
+use super::phase::{ForcedState, Phase, REASON_BYTES};
 use super::ramp::Ramp;
 use super::round::{MAX_TRIAL, Round, Trial};
 use super::spec::{Breaker, MAX_PROBES};

@@ -109,7 +109,7 @@ fn default_maxopen(open_us: u64) -> u64 {
     open_us.max(HOUR)
 }
 
-/// Whether the value of this option is a duration.
+/// True if the value of this option is a duration.
 fn is_duration(option: &str) -> bool {
     ["slow", "open", "maxopen", "lease", "ramp", "idle"].iter().any(|name| name.eq_ignore_ascii_case(option))
 }

@@ -12,7 +12,9 @@
 //! |---|---|
 //! | `spec` | the rule: trips, options, their defaults and ranges |
 //! | `grammar` | the rule as text |
-//! | `circuit` | the state machine: acquire, report, force, reset, change |
+//! | `circuit` + `phase` | the state machine: its data and its transitions |
+//! | `admit`, `result`, `operate` | what moves it: calls, their results, the word of an operator |
+//! | `expiry` | how long a circuit is remembered |
 //! | `advance` | what time alone does to a circuit |
 //! | `trip` | several breakers on one circuit: which is judged, which is in force |
 //! | `window` | what a closed circuit remembers: a file for each kind, and the set of them |
@@ -26,15 +28,20 @@
 //! | `view` | a circuit as people see it |
 //! | `encoding` | a circuit as bytes, fully validated when read |
 
+mod admit;
 mod advance;
 mod answer;
 mod circuit;
 mod encoding;
+mod expiry;
 mod grammar;
 mod moment;
+mod operate;
 mod permit;
+mod phase;
 mod ramp;
 mod report;
+mod result;
 mod round;
 mod spec;
 mod timeline;
@@ -45,10 +52,12 @@ mod window;
 pub use answer::{
     Admission, Cause, CircuitState, ReportOutcome, Reported, StateTransition, Transition, Transitions,
 };
-pub use circuit::{Circuit, Force, REASON_BYTES};
+pub use circuit::Circuit;
 pub use grammar::TEXT_BYTES;
 pub use moment::Moment;
+pub use operate::Force;
 pub use permit::{Permit, PermitText};
+pub use phase::REASON_BYTES;
 pub use report::{REPORTER_BYTES, Report, Reporter};
 pub use spec::{Breaker, MAX_CALLS, MAX_COUNT, MAX_PROBES, MAX_REPORTERS, Trip};
 pub use timeline::TimedStep;

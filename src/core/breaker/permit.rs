@@ -10,7 +10,7 @@ use crate::core::text::token::TokenError;
 /// The length of the longest text in bytes: `t-`, two numbers of up to 20 digits, `-`.
 const ROOM: usize = 43;
 
-/// What an admitted call gets, and sends back with its result.
+/// A permit, which an admitted call gets and sends back with its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Permit {
     /// The permit of a call that a closed circuit admitted: `c-<epoch>`. All calls of an epoch

@@ -19,7 +19,7 @@ impl Ramp {
         Self { length_us, credit: length_us / 2 }
     }
 
-    /// Whether the ramp admits a call under this breaker, `elapsed_us` after it began.
+    /// True if the ramp admits a call under this breaker, `elapsed_us` after it began.
     ///
     /// Each call that is offered earns the share `elapsed / ramp` of an admitted call. So the
     /// number of admitted calls is the sum of all shares, rounded to the nearest whole number. Each

@@ -6,7 +6,7 @@ use super::permit::Permit;
 /// The result of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// Whether the call succeeded.
+    /// The outcome of the call.
     pub outcome: ReportOutcome,
     /// The permit of the call, if the caller sends it.
     pub permit: Option<Permit>,
@@ -22,7 +22,7 @@ impl Report {
         Self { outcome, permit, duration_us, reporter: Reporter::UNNAMED }
     }
 
-    /// Whether it may matter who reports: failures and slow calls count by reporter.
+    /// True if it may matter who reports: failures and slow calls count by reporter.
     pub fn may_count_reporter(&self) -> bool {
         self.outcome == ReportOutcome::Fail || self.duration_us.is_some()
     }
@@ -72,7 +72,7 @@ impl Reporter {
         (self.high as u128) << 64 | self.low as u128
     }
 
-    /// Whether it has a name.
+    /// True if it has a name.
     pub const fn is_named(self) -> bool {
         self.high | self.low != 0
     }

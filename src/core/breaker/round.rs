@@ -29,7 +29,7 @@ impl Trial {
     }
 }
 
-/// What the trials of a round have shown.
+/// The verdict that the trials of a round have led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// The other side works again.
@@ -71,7 +71,7 @@ impl Round {
         Some(trial.id)
     }
 
-    /// Whether another trial would be admitted.
+    /// True if another trial would be admitted.
     pub fn has_room(&self, breaker: &Breaker) -> bool {
         usize::from(self.done).saturating_add(self.in_flight.len()) < usize::from(breaker.probes())
             // The numbers start again at 1 only when no trial is in flight.

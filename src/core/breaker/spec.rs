@@ -19,7 +19,7 @@ pub const MAX_PROBES: u8 = 100;
 /// The bounds of `backoff=`, the factor by which each opening in a row lasts longer.
 pub(super) const BACKOFF: RangeInclusive<Hundredths> = Hundredths::ONE..=Hundredths::whole(100);
 
-/// What opens a closed circuit.
+/// The condition that opens a closed circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Trip {
     /// `N`: this many failures in a row.
@@ -140,7 +140,7 @@ impl Breaker {
         }
     }
 
-    /// Whether both open at the same results: the trip, `min`, `slowrate` and `reporters` are the
+    /// True if both open at the same results: the trip, `min`, `slowrate` and `reporters` are the
     /// same. `slow` does not matter, because a result is classified when it comes in.
     pub fn judges_like(&self, other: &Self) -> bool {
         let slowrate = |breaker: &Self| breaker.slow_us.map(|_| breaker.slowrate);
@@ -185,7 +185,7 @@ impl Breaker {
         self.idle_us
     }
 
-    /// Whether a call of this duration in microseconds was slow.
+    /// True if a call of this duration in microseconds was slow.
     pub fn is_slow(&self, duration_us: Option<u64>) -> bool {
         matches!((duration_us, self.slow_us), (Some(took), Some(limit)) if took > limit)
     }

@@ -1,7 +1,8 @@
 //! What time alone will do to a circuit.
 
 use super::answer::{CircuitState, Transitions};
-use super::circuit::{Circuit, Phase};
+use super::circuit::Circuit;
+use super::phase::Phase;
 use super::spec::Breaker;
 use crate::core::time::Micros;
 
@@ -23,7 +24,7 @@ pub struct TimedStep {
 }
 
 impl Circuit {
-    /// What time alone will do, in that order.
+    /// Lists the steps that time alone will cause, in their order.
     pub fn timeline(&self, breaker: &Breaker) -> Vec<TimedStep> {
         let mut steps = Vec::new();
         if self.state() == CircuitState::Closed {

@@ -2,7 +2,8 @@
 //! force afterwards.
 
 use super::answer::{Cause, CircuitState, Transitions};
-use super::circuit::{Circuit, Phase, same};
+use super::circuit::{Circuit, same};
+use super::phase::Phase;
 use super::spec::{Breaker, Trip};
 use super::window::{CallOutcome, ReporterTally};
 use crate::core::time::Micros;

@@ -1,7 +1,8 @@
 //! A circuit as people see it. Nothing here changes it.
 
 use super::answer::Transitions;
-use super::circuit::{Circuit, Phase};
+use super::circuit::Circuit;
+use super::phase::Phase;
 use super::spec::Breaker;
 use crate::core::breaker::answer::CircuitState;
 use crate::core::breaker::window::{CallTally, ReporterTally};
@@ -14,11 +15,11 @@ use crate::core::time::Micros;
 pub struct Forced {
     /// The operator's reason; empty if none was given.
     pub reason: Box<[u8]>,
-    /// When it ends; `None` if it does not end by itself.
+    /// The end of the force; `None` if the force does not end by itself.
     pub until: Option<Micros>,
 }
 
-/// What CB.STATE shows.
+/// The circuit as CB.STATE shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CircuitView {
     /// The state. It is half-open as soon as an opening's deadline has passed, although only the

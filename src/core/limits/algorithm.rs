@@ -20,7 +20,7 @@ pub const MAX_UNITS: u64 = (1 << 48) - 1;
 /// that stepped back as [`Algorithm::touch`] would record it. Functions that take `&mut` also
 /// forget what has expired.
 pub trait Algorithm: Sized {
-    /// What is remembered between calls. The default means that nothing is used.
+    /// The usage that a limit remembers between calls. The default means that nothing is used.
     type State: Default;
     /// The name in tokens and replies, in lower case.
     const NAME: &'static str;
@@ -46,7 +46,7 @@ pub trait Algorithm: Sized {
     fn tail(&self) -> String {
         String::new()
     }
-    /// Whether both count the same thing (same period and windows), so that one can go on with the
+    /// True if both count the same thing (same period and windows), so that one can go on with the
     /// usage of the other.
     fn same_usage(&self, other: &Self) -> bool;
     /// False if the rule keeps no usage. What another rule of the same name or period keeps then stays
@@ -105,8 +105,8 @@ pub trait Algorithm: Sized {
     /// Counts up to `units` as not used, newest first. The newest `above` units in use are passed
     /// over. Returns how many were given back.
     fn give_back(&self, state: &mut Self::State, now: Micros, above: u64, units: u64) -> u64;
-    /// What the state still shows of units that were granted at `granted`. `None` if they have
-    /// certainly left it, or if nothing is certain.
+    /// Returns what the state still shows of units that were granted at `granted`. Returns `None`
+    /// if the units have certainly left the state, or if nothing is certain.
     fn layer(&self, _state: &Self::State, _granted: Micros) -> Option<Layer> {
         None
     }

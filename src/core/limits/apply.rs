@@ -9,8 +9,8 @@
 use super::algorithm::Filled;
 use super::decision::Taken;
 use super::layer::Layer;
+use super::limit::Limit;
 use super::rule::State;
-use super::spec::Limit;
 use crate::core::time::Micros;
 
 /// Counts the units as used and records the time, on every limit. Returns when all are full again,
@@ -49,7 +49,7 @@ pub fn give_back(limit: &Limit, state: &mut State, now: Micros, above: u64, unit
     limit.rule().give_back(state, now, above, units)
 }
 
-/// What the state of a limit still shows of units that it granted at `granted`.
+/// Returns what the state of a limit still shows of units that the limit granted at `granted`.
 pub fn layer_at(limit: &Limit, state: &State, granted: Micros) -> Option<Layer> {
     limit.rule().layer(state, granted)
 }

@@ -46,14 +46,14 @@ impl Zone {
     }
 }
 
-/// What a window consists of, and where it begins.
+/// The unit of a window: its length, and where it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// This many local days, counted from 1970-01-01.
+    /// The window has this many local days, counted from 1970-01-01.
     Days(u64),
     /// One local day that begins at this minute of the day, 1 to 1439.
     DayFrom(u16),
-    /// This many weeks from Monday, counted from 1969-12-29.
+    /// The window has this many weeks from Monday, counted from 1969-12-29.
     Weeks(u64),
     /// One week that begins on this day: from 1 for Tuesday to 6 for Sunday.
     WeekFrom(u8),
@@ -80,8 +80,8 @@ impl Unit {
     /// A year that begins on January 1.
     pub const YEAR: Self = Self::Year { month: 1, day: 1 };
 
-    /// This unit with the start that `from=` names: `09:00` of a day, `sun` of a week, `17` of a
-    /// month, `03-01` of a year.
+    /// Returns the unit with the start that `from=` names: `09:00` of a day, `sun` of a week, `17`
+    /// of a month, `03-01` of a year.
     ///
     /// # Errors
     /// The reason and the way out in a few words.
@@ -147,7 +147,7 @@ fn small_number(digits: &[u8]) -> Option<u8> {
 /// Windows of a calendar in a zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Calendar {
-    /// What a window consists of.
+    /// The unit of each window.
     pub unit: Unit,
     /// The zone whose clocks count.
     pub zone: Zone,
@@ -262,7 +262,7 @@ impl Calendar {
     }
 }
 
-/// This day of a month, or the last day of a month that lacks it.
+/// Returns the day of this number in a month, or the last day of a month that lacks it.
 fn day_or_last(year: i16, month: i8, day: i8) -> Option<Date> {
     let first = Date::new(year, month, 1).ok()?;
     Date::new(year, month, day.min(first.days_in_month())).ok()

@@ -7,8 +7,9 @@
 //! none of this.
 
 use super::decision::LimitMask;
+use super::limit::Limit;
+use super::limit_set::MAX_LIMITS;
 use super::rule::State;
-use super::spec::{Limit, MAX_LIMITS};
 use crate::core::time::Micros;
 use std::array;
 
@@ -21,7 +22,7 @@ pub const MAX_UNLISTED: usize = 56;
 pub struct UnlistedLimit {
     /// The limit as it was last listed.
     pub limit: Limit,
-    /// Its usage.
+    /// The usage of the limit.
     pub state: State,
 }
 

@@ -5,13 +5,19 @@
 //! fits every enforcing limit.
 //!
 //! `limits` and `states` belong together by position.
+//!
+//! **Optimisation.** One limit that enforces and remembers no block is decided by `decide_one`. This
+//! saves 4 % of the instructions of a granted RL.ACQUIRE bucket:30/m:burst=16 (commit 37560be). The
+//! plain version is `decide_several`; `tests/core/decide.rs` compares both.
 
 use super::closing::Closed;
 use super::decision::{Decision, LimitMask, LimitStatus, Taken};
+use super::limit::Limit;
+use super::limit_set::MAX_LIMITS;
 use super::limit_view::LimitView;
+use super::per::Charge;
 use super::request::Request;
 use super::rule::State;
-use super::spec::{Charge, Limit, MAX_LIMITS};
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 
@@ -50,9 +56,6 @@ pub fn decide(limits: &[Limit], states: &[State], now: Micros, request: &Request
 }
 
 /// Decides as [`decide_several`] does, on one limit that enforces and remembers no block.
-///
-/// **Optimisation.** On the commonest kind of key it halves the instructions of a decision (commit
-/// 1f9f679). The plain version is [`decide_several`]; `tests/core/decide.rs` compares both.
 #[inline]
 fn decide_one(limit: &Limit, capacity: u64, state: &State, now: Micros, request: &Request) -> Decision {
     let seen = limit.rule().see(state, now);

@@ -1,7 +1,8 @@
 //! What is decided on a request, by the position of each limit.
 
+use super::limit::Limit;
+use super::limit_set::MAX_LIMITS;
 use super::rule::State;
-use super::spec::{Limit, MAX_LIMITS};
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 
@@ -71,7 +72,7 @@ impl LimitMask {
         Self(bits)
     }
 
-    /// Whether the limit at `index` is in the set.
+    /// True if the limit at `index` is in the set.
     pub const fn contains(self, index: usize) -> bool {
         index < MAX_LIMITS && self.0 >> index & 1 == 1
     }
@@ -102,7 +103,7 @@ impl LimitMask {
 /// The time until a limit is full again if nobody asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResetAfter {
-    /// This many microseconds; 0 if it is full.
+    /// The limit is full in this many microseconds; 0 if it is full now.
     Us(u64),
     /// The units of the limit never come back by themselves. It does not matter whether any are in
     /// use.
@@ -162,7 +163,7 @@ impl ResetAfter {
 /// The status of the binding limit after the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitStatus {
-    /// Its capacity; `None` for unlimited.
+    /// The capacity of the limit; `None` for unlimited.
     pub limit: Option<u64>,
     /// The whole units that a requester of the same kind could still take from it; `None` for
     /// unlimited.
@@ -180,8 +181,8 @@ impl LimitStatus {
         Self { limit: None, remaining: None, retry: RetryAfter::Now, reset: ResetAfter::NOW };
 }
 
-/// What was decided. To carry it out, call [`take`](super::take) with `taken`. If that is nothing
-/// and `record_clock` is set, call [`touch`](super::touch).
+/// A decision. To carry a decision out, call [`take`](super::take) with `taken`. If `taken` is
+/// nothing and `record_clock` is set, call [`touch`](super::touch).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// The units granted; 0 if the request is denied.

@@ -6,7 +6,7 @@ use super::algorithm::MAX_UNITS;
 /// The most slots.
 pub const MAX_SLOTS: usize = 64;
 
-/// What a position means.
+/// The meaning of a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grain {
     /// A time in microseconds. A slot has 46 bits for its distance (more than two years) and 18

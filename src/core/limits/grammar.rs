@@ -4,11 +4,16 @@
 //! quantity and options. This file reads the options that every limit has.
 
 use super::closing::Closing;
+use super::expression::{Expression, Term};
 use super::hints;
+use super::keep::Keep;
+use super::label::Label;
+use super::limit::Limit;
+use super::limit_set::{Limits, LimitsError, MAX_LIMITS};
 use super::options;
+use super::per::Charge;
 use super::quantity::Reason;
 use super::rule::{Rule, TABLE};
-use super::spec::{Charge, Expression, Keep, Label, Limit, Limits, LimitsError, MAX_LIMITS, Term};
 use crate::core::limits::options::LimitOptions;
 use crate::core::text::duration::whole_number;
 use crate::core::text::hundredths::{Hundredths, HundredthsError};
@@ -238,7 +243,7 @@ fn holds_time_of_day(text: &[u8], at: usize) -> bool {
     hour.is_some_and(|(_, hour)| few_digits(hour)) && few_digits(after)
 }
 
-/// Whether `text` could be meant as `count/period` without an algorithm.
+/// True if `text` could be meant as `count/period` without an algorithm.
 fn quantity_like(text: &[u8]) -> bool {
     text.contains(&b'/') || text.first().is_some_and(|b| b.is_ascii_digit() || b"+-.".contains(b))
 }

@@ -1,6 +1,6 @@
 //! What the state of a limit still shows of a grant.
 
-/// What the state of a limit shows of units that were granted at one time.
+/// The units granted at one time, as far as the state of a limit still shows them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layer {
     /// The order of grants. It is greater for a later grant, and equal for grants that the state

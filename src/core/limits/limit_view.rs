@@ -1,9 +1,9 @@
 //! One limit as one requester sees it.
 
 use super::decision::{LimitStatus, ResetAfter};
+use super::limit::Limit;
 use super::request::Request;
 use super::rule::State;
-use super::spec::Limit;
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 

@@ -5,11 +5,12 @@
 //! | [`grammar`] | text → [`Expression`] / [`Limits`], with a reason for every refusal |
 //! | `hints` | what people write in place of a limit, and what they mean |
 //! | [`options`], [`quantity`] | the parts of one token: `name=value` options, counts and periods |
-//! | [`spec`] | what was parsed: [`Label`], [`Limit`], [`Limits`]; identity, canonical text |
+//! | [`limit`] + [`limit_set`] | a limit and a set of them: identity, canonical text |
+//! | [`per`], [`keep`], [`label`], [`expression`] | the parts of a limit, and what names limits |
 //! | [`algorithm`] | the trait that every algorithm implements |
 //! | [`rule`] | the one table that lists the algorithms; [`Rule`], [`State`] |
-//! | [`sliding`] + [`slots`] + [`grain`] + `store`, [`bucket`], [`fixed`] + [`calendar`] + [`window`], [`concurrent`], [`throttle`] | one algorithm each |
-//! | [`closing`] | `block=`: a limit that is exceeded closes itself |
+//! | [`sliding`] + [`slots`] + [`grain`] + `store`, [`bucket`], [`fixed`] + [`calendar`] + [`window`] + [`window_count`], [`concurrent`], [`throttle`] | one algorithm each |
+//! | [`closing`] + `closed_state` | `block=`: a limit that is exceeded closes itself |
 //! | [`mod@decide`] + [`request`] + [`decision`] | several limits as one decision |
 //! | `limit_view` | a look at one limit |
 //! | [`apply`] | the changes: take, touch, give back, charge |
@@ -24,26 +25,33 @@ pub mod apply;
 pub mod bucket;
 pub mod calendar;
 pub mod change;
+mod closed_state;
 pub mod closing;
 pub mod concurrent;
 pub mod decide;
 pub mod decision;
+pub mod expression;
 pub mod fixed;
 pub mod grain;
 pub mod grammar;
 mod hints;
+pub mod keep;
+pub mod label;
 pub mod layer;
+pub mod limit;
+pub mod limit_set;
 mod limit_view;
 pub mod options;
+pub mod per;
 pub mod quantity;
 pub mod request;
 pub mod rule;
 pub mod sliding;
 pub mod slots;
-pub mod spec;
 mod store;
 pub mod throttle;
 pub mod window;
+pub mod window_count;
 
 pub use algorithm::{Filled, MAX_UNITS};
 pub use apply::{
@@ -54,9 +62,15 @@ pub use closing::{Closed, Closing};
 pub use concurrent::HeldPlaces;
 pub use decide::{blocks, decide};
 pub use decision::{Decision, LimitMask, LimitStatus, ResetAfter, Taken};
+pub use expression::{Expression, Term};
+pub use keep::Keep;
+pub use label::Label;
 pub use layer::Layer;
+pub use limit::Limit;
+pub use limit_set::{Limits, LimitsError, MAX_LIMITS};
 pub use limit_view::{LimitQuota, limit_quota};
+pub use per::Charge;
+pub use quantity::MAX_COUNT;
 pub use request::Request;
 pub use rule::{ClosedState, KeptState, Rule, State};
-pub use spec::{Charge, Expression, Keep, Label, Limit, Limits, LimitsError, MAX_COUNT, MAX_LIMITS, Term};
 pub use throttle::{SecondsRounding, Throttle, ThrottleError, ThrottlePeriod, ThrottleReply};

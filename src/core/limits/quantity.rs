@@ -18,7 +18,7 @@ pub const MAX_COUNT: u64 = 1_000_000_000_000;
 pub enum Period {
     /// A length in microseconds: whole milliseconds, from 1 ms to 366 days.
     Exact(u64),
-    /// This many weeks, 1 to 52.
+    /// A period of this many weeks, 1 to 52.
     Weeks(u64),
     /// A calendar month.
     Month,

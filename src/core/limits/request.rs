@@ -1,13 +1,14 @@
 //! What a request asks of limits.
 
-use super::spec::{Charge, Limit};
+use super::limit::Limit;
+use super::per::Charge;
 
-/// What a request asks for.
+/// A request for units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
     /// The cost in units, 1 to 10^12. The sum over a batch may be larger.
     pub cost: u64,
-    /// What a `per=call` limit is charged: normally 1.
+    /// The units that a `per=call` limit is charged: normally 1.
     pub calls: u64,
     /// True if fewer units than the cost may be granted, rather than none.
     pub partial: bool,

@@ -22,7 +22,7 @@ pub(super) struct AlgorithmRow {
     pub parse: fn(&[u8], &LimitOptions<'_>) -> Result<Rule, Reason>,
 }
 
-/// What a state shows at a time.
+/// The figures that a state shows at a time.
 pub(super) struct Seen {
     /// Units in use.
     pub used: u64,
@@ -46,14 +46,14 @@ const CLOSED: u8 = 64;
 /// The block of a limit, and its units in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClosedState {
-    block: Closed,
+    pub(super) block: Closed,
     /// The units in use. This is never another `ClosedState`.
-    units: State,
+    pub(super) units: State,
 }
 
 macro_rules! algorithms {
     ($($(#[$doc:meta])* $name:ident($rule:ty) = $tag:literal,)+) => {
-        /// What a limit enforces: one of the algorithms, or nothing.
+        /// The rule that a limit enforces: one of the algorithms, or nothing.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum Rule {
             /// The limit grants every request.
@@ -61,7 +61,7 @@ macro_rules! algorithms {
             $($(#[$doc])* $name($rule),)+
         }
 
-        /// What one limit remembers between calls.
+        /// The state that one limit remembers between calls.
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub enum State {
             /// Nothing is used.
@@ -190,8 +190,8 @@ macro_rules! algorithms {
                 }
             }
 
-            /// What a decision asks first. One function answers both because they share their
-            /// divisions.
+            /// Returns the two figures that a decision asks for first. One function returns both
+            /// because their computations share divisions.
             #[inline]
             pub(super) fn see(&self, state: &State, now: Micros) -> Seen {
                 match (self, state) {
@@ -257,13 +257,6 @@ macro_rules! algorithms {
                 }
             }
 
-            /// The moment at which nothing is in use and no block is remembered, if nobody asks, by
-            /// the clock as it is now.
-            pub(super) fn over_at(&self, state: &State, now: Micros) -> Micros {
-                let full = self.full_after(state, now, 0);
-                state.block().map_or(full, |block| block.seen_at(now).forgotten_at().max(full))
-            }
-
             /// True if the clock stepped back since the state was written.
             #[inline]
             pub fn stepped_back(&self, state: &State, now: Micros) -> bool {
@@ -309,17 +302,6 @@ macro_rules! algorithms {
                 Filled { at: now, as_before: false }
             }
 
-            /// The same as `take`, for a closed limit.
-            #[cold]
-            fn take_closed(&self, state: &mut State, now: Micros, units: u64) -> Filled {
-                if let State::Closed(closed) = state
-                    && units > 0
-                {
-                    closed.block.note_grant(now);
-                }
-                self.change_closed(state, now, units)
-            }
-
             /// The part of `units` that a charge counts. Debt is at most one capacity.
             pub(super) fn chargeable(&self, state: &State, now: Micros, units: u64) -> u64 {
                 match (self, state) {
@@ -348,32 +330,6 @@ macro_rules! algorithms {
                 }
             }
 
-            /// The same as `take`, for units that are chargeable. Debt is cut to one capacity.
-            pub(super) fn charge(&self, state: &mut State, now: Micros, units: u64) -> Filled {
-                if units > 0 {
-                    self.make_room(state, now, units);
-                }
-                match state {
-                    State::Closed(_) => self.change_closed(state, now, units),
-                    _ => self.take(state, now, units),
-                }
-            }
-
-            /// The same as `take`, for units that were not granted. The units for lack of which a
-            /// block began are then back later. The block is dropped once it is forgotten.
-            fn change_closed(&self, state: &mut State, now: Micros, units: u64) -> Filled {
-                let State::Closed(closed) = state else { return self.take(state, now, units) };
-                let Filled { at, .. } = self.take(&mut closed.units, now, units);
-                self.note_units(&mut closed.block, &closed.units, now);
-                let forgotten = closed.block.forgotten_at();
-                if forgotten <= now {
-                    // The block may have been remembered for longer before.
-                    *state = std::mem::take(&mut closed.units);
-                    return Filled { at, as_before: false };
-                }
-                Filled { at: at.max(forgotten), as_before: false }
-            }
-
             /// Counts up to `units` as not used, passing over the newest `above`. Returns how many
             /// were given back.
             pub(super) fn give_back(&self, state: &mut State, now: Micros, above: u64, units: u64) -> u64 {
@@ -394,7 +350,7 @@ macro_rules! algorithms {
                 }
             }
 
-            /// What the state still shows of units that were granted at `granted`.
+            /// Returns what the state still shows of units that were granted at `granted`.
             pub(super) fn layer(&self, state: &State, granted: Micros) -> Option<Layer> {
                 match (self, state) {
                     $((Self::$name(rule), State::$name(own)) => rule.layer(own, granted),)+
@@ -419,22 +375,6 @@ macro_rules! algorithms {
                     })+
                     _ => State::Fresh,
                 }
-            }
-
-            /// Combines `units` with the block, unless that is forgotten.
-            fn keep_block(&self, mut block: Closed, units: State, now: Micros) -> State {
-                self.note_units(&mut block, &units, now);
-                if !self.can_close() || block.is_forgotten(now) {
-                    return units;
-                }
-                State::Closed(Box::new(ClosedState { block, units }))
-            }
-
-            /// Records on a block when its units are back, as of a change at `now` that left `units`
-            /// in use.
-            fn note_units(&self, block: &mut Closed, units: &State, now: Micros) {
-                let target = self.capacity().unwrap_or(0).saturating_sub(block.need());
-                block.units_back_at(now, self.falls_to(units, now, target));
             }
 
             /// Shows `state`, which is kept under `old`, as a decision under `self` sees it. Until
@@ -512,40 +452,6 @@ macro_rules! algorithms {
                 }
             }
 
-            /// The block that lasts or is remembered.
-            #[inline]
-            pub const fn block(&self) -> Option<&Closed> {
-                if let Self::Closed(closed) = self { Some(&closed.block) } else { None }
-            }
-
-            /// Begins a block in place of an earlier one.
-            pub fn close(&mut self, block: Closed) {
-                if let Self::Closed(closed) = self {
-                    closed.block = block;
-                } else {
-                    let units = std::mem::take(self);
-                    *self = Self::Closed(Box::new(ClosedState { block, units }));
-                }
-            }
-
-            /// Ends the block and forgets it.
-            pub fn reopen(&mut self) {
-                if let Self::Closed(closed) = self {
-                    *self = std::mem::take(&mut closed.units);
-                }
-            }
-
-            /// The arrival time of a `CL.THROTTLE` limit. For any other limit it is that of a fresh
-            /// one.
-            pub fn arrival(&self) -> Arrival {
-                if let Self::Throttle(arrival) = self { *arrival } else { Arrival::default() }
-            }
-
-            /// The state of a `CL.THROTTLE` limit with this arrival time.
-            pub fn of_arrival(arrival: Arrival) -> Self {
-                if arrival == Arrival::default() { Self::Fresh } else { Self::Throttle(arrival) }
-            }
-
             /// The bytes held outside the value itself.
             pub fn heap_bytes(&self) -> usize {
                 match self {
@@ -581,6 +487,32 @@ algorithms! {
     Concurrent(super::concurrent::Concurrent) = 4,
     /// `CL.THROTTLE`, counted as redis-cell does.
     Throttle(super::throttle::Throttle) = 5,
+}
+
+impl Rule {
+    /// The same as `take`, for units that are chargeable. Debt is cut to one capacity.
+    pub(super) fn charge(&self, state: &mut State, now: Micros, units: u64) -> Filled {
+        if units > 0 {
+            self.make_room(state, now, units);
+        }
+        match state {
+            State::Closed(_) => self.change_closed(state, now, units),
+            _ => self.take(state, now, units),
+        }
+    }
+}
+
+impl State {
+    /// The arrival time of a `CL.THROTTLE` limit. For any other limit it is that of a fresh
+    /// one.
+    pub fn arrival(&self) -> Arrival {
+        if let Self::Throttle(arrival) = self { *arrival } else { Arrival::default() }
+    }
+
+    /// The state of a `CL.THROTTLE` limit with this arrival time.
+    pub fn of_arrival(arrival: Arrival) -> Self {
+        if arrival == Arrival::default() { Self::Fresh } else { Self::Throttle(arrival) }
+    }
 }
 
 // The key of one limit must stay small, and arrays of states tightly packed.

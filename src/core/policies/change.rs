@@ -3,7 +3,7 @@
 use super::policy::PolicyParts;
 use super::{Policy, PolicyVersion};
 use crate::core::limits::Label;
-use crate::core::limits::spec::MAX_LABEL;
+use crate::core::limits::label::MAX_LABEL;
 use crate::core::wire::{Corrupt, Reader, fnv, put_bytes};
 
 /// The state of a name after a change.
@@ -23,7 +23,7 @@ pub enum PolicyState {
 pub struct PolicyEntry {
     /// The name that was changed.
     pub name: Label,
-    /// When it was changed, and by whom.
+    /// The version of the policy: when it was changed, and by which node.
     pub version: PolicyVersion,
     /// The state of the name since then.
     pub state: PolicyState,
@@ -43,7 +43,7 @@ pub struct ReadEntry {
 pub struct EntryRef<'t> {
     /// The name of the entry.
     pub name: &'t Label,
-    /// When it was changed, and by whom.
+    /// The version of the policy: when it was changed, and by which node.
     pub version: PolicyVersion,
     /// The policy; `None` if it was deleted.
     pub policy: Option<&'t Policy>,
@@ -136,7 +136,7 @@ impl PolicyEntry {
         Ok(Some(ReadEntry { entry: Self { name, version, state }, unitless: false }))
     }
 
-    /// Whether this change is later than `other`, a change of the same name. Honest nodes never
+    /// True if this change is later than `other`, a change of the same name. Honest nodes never
     /// make two changes with one version. If it happens, the same one wins on every node.
     pub fn is_later_than(&self, other: &Self) -> bool {
         self.version.cmp(&other.version).then_with(|| self.state_bytes().cmp(&other.state_bytes())).is_gt()

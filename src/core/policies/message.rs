@@ -37,7 +37,7 @@ pub struct TableSummary {
     pub master: bool,
 }
 
-/// What a node knows of the names after `after`, up to and including `until`.
+/// The changes that a node knows of the names after `after`, up to and including `until`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownNames {
     /// The lower bound; `None` starts at the first name.
@@ -179,7 +179,7 @@ fn read_known(rest: &mut Reader<'_>) -> Result<KnownNames, Corrupt> {
 }
 
 fn read_bound(rest: &mut Reader<'_>) -> Result<Option<Label>, Corrupt> {
-    let bytes = rest.bytes(crate::core::limits::spec::MAX_LABEL)?;
+    let bytes = rest.bytes(crate::core::limits::label::MAX_LABEL)?;
     if bytes.is_empty() {
         return Ok(None);
     }

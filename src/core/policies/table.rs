@@ -132,7 +132,7 @@ impl Policies {
         PolicyEntry { name, version: self.next_version(by), state }
     }
 
-    /// Whether a change that another node sent is news: it is later than the last known change of
+    /// True if a change that another node sent is news: it is later than the last known change of
     /// its name, or its name is unknown.
     pub fn is_news(&self, entry: &PolicyEntry) -> bool {
         match self.entry(&entry.name) {

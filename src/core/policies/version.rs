@@ -83,7 +83,7 @@ impl PolicyVersion {
     }
 }
 
-/// Who makes a change. It determines the version of the change.
+/// The author of a change. The author determines the version of the change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangedBy {
     /// A server outside a cluster. It counts, and keeps no trace of deleted policies.

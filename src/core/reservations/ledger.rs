@@ -142,7 +142,8 @@ pub struct Remembered {
     pub serial: u64,
     /// The units that it took.
     pub units: u64,
-    /// What the limit still shows of these units; `None` if they have left it.
+    /// The layer that the limit still shows of these units; `None` if the units have left the
+    /// limit.
     pub layer: Option<Layer>,
 }
 

@@ -202,7 +202,7 @@ impl<L: Clone + PartialEq> Book<L> {
         self.change(id, |one| one.left_by = one.left_by.max(until.min(Micros::MAX)));
     }
 
-    /// Of a few at this stage, the first by a time and then by its id.
+    /// Returns the first of the reservations at this stage, by a time and then by the ID.
     fn first(&self, stage: Stage, time: impl Fn(&Reservation<L>) -> Micros) -> Option<(Micros, &Id)> {
         self.iter().filter(|(_, one)| one.stage == stage).map(|(id, one)| (time(one), id)).min()
     }

@@ -15,13 +15,13 @@ pub type Id = Arc<[u8]>;
 /// The stage of a reservation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// It is not settled, and its time has not ended.
+    /// The reservation is not settled, and its time has not ended.
     Open,
-    /// Its time has ended, so it stands committed at its cost.
+    /// The time of the reservation has ended, so it stands committed at its cost.
     Ended,
 }
 
-/// Whether the units of a reservation leave the limits that it took from.
+/// The way in which the units of a reservation leave the limits that it took from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leaving {
     /// All of them leave, in time.
@@ -54,7 +54,7 @@ pub struct Reservation<L> {
     pub charged: LimitMask,
     /// The units that each limit was charged, if some shadow limit could not take the whole cost.
     pub less: Option<Box<Taken>>,
-    /// Whether its units leave by themselves.
+    /// The way in which the units of the reservation leave the limits.
     pub leaving: Leaving,
     /// The stage that is recorded. An open reservation may have ended by now.
     pub stage: Stage,

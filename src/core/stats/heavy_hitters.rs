@@ -17,12 +17,10 @@
 //!
 //! **Optimisation.** When nearly every event names a new key, each one misses the CPU caches: 110
 //! ns of a decision of 2 200 ns. So events are noted in a row and counted 32 at a time, which
-//! leaves 52 ns (commit 1abfd7e). The caller may prefetch the set of an event that it noted, which
-//! saves 2.6 % of a denial's time (commit 12c5954). Each set fills two adjacent cache lines, and a
-//! victim's slot is overwritten without being read. The plain version counts each event at once; it
-//! is the model in `tests/core/busiest.rs`.
+//! leaves 52 ns (commit 1abfd7e). Each set fills two adjacent cache lines, and a victim's slot is
+//! overwritten without being read. The plain version counts each event at once; it is the model in
+//! `tests/core/busiest.rs`.
 
-use crate::core::prefetch_hint::PrefetchHint;
 use crate::core::time::Micros;
 use rustc_hash::FxHasher;
 use std::hash::Hasher;
@@ -45,7 +43,7 @@ const fn tick(now: Micros) -> u32 {
     (now.0 >> 20) as u32
 }
 
-/// Whether the gap between two steps is too short to end a busy period.
+/// True if the gap between two steps is too short to end a busy period.
 const fn is_one_period(one: u32, other: u32) -> bool {
     one.abs_diff(other) <= tick(Micros(GAP_US)) + 1
 }
@@ -88,7 +86,7 @@ pub struct HeavyHitter {
     pub count: u64,
     /// The largest error of that: the true number is at least `count - error`.
     pub error: u64,
-    /// Its busy period, if that still lasts.
+    /// The busy period of the key, if it still lasts.
     pub period: Option<BusyPeriod>,
 }
 
@@ -172,25 +170,21 @@ impl TopK {
         self.seed = seed;
     }
 
-    /// Counts one event of a key. If it will be counted later, returns the memory that counting
-    /// will read.
+    /// Counts one event of a key, now or with the events that follow.
     #[inline]
-    pub fn record(&mut self, name: &[u8], now: Micros) -> Option<PrefetchHint> {
+    pub fn record(&mut self, name: &[u8], now: Micros) {
         if let Some(noted) = self.noted.get_mut(self.waiting)
             && let Some(short) = noted.name.get_mut(..name.len())
             && let Ok(length) = u8::try_from(name.len())
         {
             short.copy_from_slice(name);
-            let home = home(self.seed, name);
-            (noted.length, noted.now, noted.home) = (length, now, home);
+            (noted.length, noted.now, noted.home) = (length, now, home(self.seed, name));
             self.waiting += 1;
             if self.waiting == TOGETHER {
                 self.catch_up();
             }
-            self.sets.get(home.set as usize).map(PrefetchHint::of)
         } else {
             self.count_long(name, now);
-            None
         }
     }
 

@@ -37,7 +37,7 @@ impl Percent {
         self.0
     }
 
-    /// Whether `part` of `whole` is at least this share. Nothing is rounded.
+    /// True if `part` of `whole` is at least this share. Nothing is rounded.
     ///
     /// ```
     /// use floodgate::core::text::percent::Percent;
@@ -50,7 +50,7 @@ impl Percent {
         u128::from(part) * 10_000 >= u128::from(self.0) * u128::from(whole)
     }
 
-    /// This share of `whole` units, rounded down.
+    /// Returns the share of `whole` units, rounded down.
     pub fn units(self, whole: u64) -> u64 {
         u64::try_from(u128::from(whole) * u128::from(self.0) / 10_000).unwrap_or(whole)
     }

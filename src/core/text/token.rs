@@ -13,7 +13,7 @@ pub const SHOWN_BYTES: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid {what} '{token}': {reason}")]
 pub struct TokenError {
-    /// What the token should have been, such as `limit`, `breaker` or `duration`.
+    /// The kind of token that was expected, such as `limit`, `breaker` or `duration`.
     pub what: &'static str,
     /// The malformed part, escaped and cut.
     pub token: String,

@@ -18,13 +18,13 @@ pub const LISTENERS: &[EventListener] = &[(Event::Cron, sweep)];
 /// A breaker that is not closed.
 #[derive(Clone, Debug)]
 pub struct Open {
-    /// Its state.
+    /// The state of the circuit.
     pub state: CircuitState,
     /// When the state began.
     pub since: Micros,
     /// The time until a call would be admitted, in milliseconds, as CB.STATE shows it.
     pub retry_after_ms: i64,
-    /// When it was last closed.
+    /// The time since which the circuit has not been closed.
     not_closed_since: Micros,
     trials_in_flight: usize,
     forced: Option<Forced>,

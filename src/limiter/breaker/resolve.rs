@@ -164,7 +164,7 @@ impl ResolvedBreaker {
         self
     }
 
-    /// Whether it may matter who reports: the circuit counts reporters separately, or will from
+    /// True if it may matter who reports: the circuit counts reporters separately, or will from
     /// this report on.
     pub fn may_tell_reporters(&self, value: Option<&CbCircuit>, report: &Report) -> bool {
         let asks = self.terms.rule.as_ref().is_some_and(|rule| rule.breaker().reporters() > 1);

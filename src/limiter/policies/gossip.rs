@@ -32,7 +32,7 @@ const MOST_ASKED: usize = 3;
 /// The most bytes of messages that wait to be read. Further messages are dropped.
 const MOST_WAITING: usize = 8 << 20;
 
-/// What another node sent last, and what it was asked.
+/// A node, with what it sent last and what it was asked last.
 #[derive(Clone, Copy, Debug)]
 struct Peer {
     summary: TableSummary,
@@ -181,7 +181,7 @@ fn heard(ctx: &Context<'_>, from: NodeId, theirs: TableSummary) {
     }
 }
 
-/// Whether it is time to ask this node. If so, notes the question.
+/// True if it is time to ask this node. If so, notes the question.
 fn may_ask(main: MainThread, node: NodeId, histories: (u64, u64), now: Instant) -> bool {
     with(main, |gossip| {
         let Some(peer) = gossip.peers.get_mut(&node) else { return false };

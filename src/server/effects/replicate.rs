@@ -14,7 +14,7 @@ pub const EFFECT: &CStr = c"RL.EFFECT";
 /// The buffer in which payloads are built, so that none is allocated.
 static PAYLOAD: MainThreadCell<Vec<u8>> = MainThreadCell::new(Vec::new());
 
-/// Whether changes are propagated at present. INFO shows it.
+/// True if changes are propagated at present. INFO shows it.
 pub fn is_on(main: MainThread) -> bool {
     !propagation::is_known_absent(main)
 }

@@ -2,7 +2,8 @@
 //!
 //! **Optimisation.** At 100 000 keys, CB.ACQUIRE and CB.REPORT take 0.97 of the time that they take
 //! without it (commit 1962be7), and RL.ACQUIRE on sliding windows with usage takes 0.94 (commit
-//! 4bd2e91). The plain version does nothing, and the result is the same.
+//! 4bd2e91). The plain version does nothing; `tests/types/prefetch.rs` shows that the result is the
+//! same.
 
 use crate::core::prefetch_hint::PrefetchHint;
 

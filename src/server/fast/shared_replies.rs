@@ -1,10 +1,12 @@
-//! Words that replies of RL.QUOTA repeat, kept in the form in which the protocol sends them.
+//! Words that replies repeat, kept in the form in which the protocol sends them: the names of
+//! RL.QUOTA, the sources of limits, the states of breakers.
 //!
 //! **Optimisation.** Forwarding a stored reply costs 130 instructions; building the string costs
-//! 380. RL.QUOTA sends thirteen known words for each limit: 16 503 instructions before, 10 127
-//! after (commit 30c5ed0). The module fetches all words at once, by a command that answers with
-//! some of its own arguments, and forwards the parts of that answer. The plain version sends the
-//! text as a [`Reply`]; Redis 6.2 gets that.
+//! 380. RL.QUOTA sends thirteen known words for each limit, and takes 22 % fewer instructions with
+//! stored ones. CB.ACQUIRE + CB.REPORT OK, which send a state each, take 3 % fewer (commit 37560be).
+//! The module fetches all words at once, by a command that answers with some of its own arguments,
+//! and forwards the parts of that answer. The plain version sends the text as a [`Reply`]; Redis 6.2
+//! gets that. `tests/server/limits/quota.rs` compares both on one server.
 
 use crate::server::context::Context;
 use crate::server::ffi::api::{call, constant};

@@ -195,13 +195,13 @@ pub fn scan(ctx: &Context<'_>, cursor: &[u8], pattern: Option<&[u8]>, count: u64
     scanned.unwrap_or_else(|| Err("ERR SCAN is not available".to_owned()))
 }
 
-/// Whether the user of this call may read and change `key`. True before 7.0, where the server
+/// True if the user of this call may read and change `key`. True before 7.0, where the server
 /// cannot tell.
 pub fn user_may_change(ctx: &Context<'_>, key: Arg<'_>) -> bool {
     user_may(ctx, key, raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_UPDATE)
 }
 
-/// Whether the user of this call may read `key`. True before 7.0, where the server cannot tell.
+/// True if the user of this call may read `key`. True before 7.0, where the server cannot tell.
 pub fn user_may_read(ctx: &Context<'_>, key: Arg<'_>) -> bool {
     user_may(ctx, key, raw::REDISMODULE_CMD_KEY_ACCESS)
 }
@@ -249,7 +249,7 @@ unsafe fn user_of(ctx: &Context<'_>) -> Option<*mut raw::RedisModuleString> {
     }
 }
 
-/// Whether this node of a cluster would run a command on `key`: it owns the slot, and the key is
+/// True if this node of a cluster would run a command on `key`: it owns the slot, and the key is
 /// not migrating to another node.
 pub fn key_is_served_here(ctx: &Context<'_>, key: Arg<'_>) -> bool {
     ctx.ask(c"EXISTS", c"v", &[key.bytes()], |reply| !reply.is_error()).unwrap_or(false)

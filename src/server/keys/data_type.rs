@@ -42,7 +42,7 @@ pub trait NativeType: Send + Sized + 'static {
     /// The command that rebuilds a key from `COMMAND key payload`, when an AOF is rewritten without
     /// an RDB preamble.
     const REBUILD: &'static std::ffi::CStr;
-    /// Where this process keeps the handle that the server gave the type.
+    /// The place where this process keeps the handle that the server gave the type.
     const HANDLE: &'static Handle;
     /// State of the server that RDB files keep beside the keys of this type.
     const BESIDE: Option<AuxData> = None;

@@ -96,7 +96,7 @@ impl<'c> ReadKey<'c> {
         Self { raw, held, is_changed: Cell::new(false), name, context }
     }
 
-    /// Where the value lies, or `None` if there is no key.
+    /// Returns the address of the value, or `None` if there is no key.
     #[inline]
     fn pointer<T: NativeType>(&self) -> Result<Option<NonNull<c_void>>, WrongType> {
         let Held { kind, value } = self.held;
@@ -155,7 +155,7 @@ impl<'c> ReadKey<'c> {
         at.and_then(|ms| u64::try_from(ms).ok()).map(|ms| Micros(ms.saturating_mul(1000)))
     }
 
-    /// Whether the key expires at `at`, rounded up to a millisecond as [`Key::expire_at`] does.
+    /// True if the key expires at `at`, rounded up to a millisecond as [`Key::expire_at`] does.
     /// `None` asks whether it never expires.
     pub fn expires_at(&self, at: Option<Micros>) -> bool {
         self.expiry().map(Micros::ceil_millis) == at.map(Micros::ceil_millis)

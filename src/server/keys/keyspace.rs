@@ -68,7 +68,7 @@ pub fn on_change_by_others(ctx: &Context<'_>, listener: KeyspaceListener) {
     left_database::watch(ctx);
 }
 
-/// Whether the server notifies us of arrivals.
+/// The subscription to the arrivals of keys.
 #[derive(Debug)]
 struct Arrivals {
     /// A context of our own: the subscription is made where no other context exists.

@@ -14,7 +14,7 @@ use redis_module::raw;
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether the server has that fault. It is learnt when the module is loaded.
+/// True if the server has that fault. It is learnt when the module is loaded.
 static IS_LEFT: AtomicBool = AtomicBool::new(false);
 
 /// The MOVE or COPY that was asked for last, outside of a transaction.
@@ -34,7 +34,7 @@ pub(in crate::server) fn runs_on(version: &[u8]) {
     IS_LEFT.store(has_fault(version), Ordering::Relaxed);
 }
 
-/// Whether servers of this version of Valkey leave the client in the wrong database (the head of this
+/// True if servers of this version of Valkey leave the client in the wrong database (the head of this
 /// file).
 pub fn has_fault(version: &[u8]) -> bool {
     let mut parts = version.split(|byte| *byte == b'.').map(|part| {
@@ -46,7 +46,7 @@ pub fn has_fault(version: &[u8]) -> bool {
     ((8, 1, 0)..(9, 1, 2)).contains(&version)
 }
 
-/// Whether subscribing to events of keys would lose data now. Commands from the AOF pass no command
+/// True if subscribing to events of keys would lose data now. Commands from the AOF pass no command
 /// filter, so after a COPY with DB from there the rest would go to the wrong database.
 pub(super) fn may_not_be_told(ctx: &Context<'_>) -> bool {
     IS_LEFT.load(Ordering::Relaxed) && ctx.flags().is_loading()
@@ -110,7 +110,7 @@ fn copying(command: &FilteredCommand, from: Option<i32>) -> Option<QueuedCopy> {
 
 /// A command that a client sends, in the filter that sees it first.
 struct FilteredCommand {
-    /// It is live for as long as the command.
+    /// The context of the filter, which is live for as long as the command.
     filter: *mut raw::RedisModuleCommandFilterCtx,
 }
 

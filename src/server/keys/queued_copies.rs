@@ -31,7 +31,7 @@ impl QueuedCopy {
     }
 }
 
-/// What one client has queued since its MULTI.
+/// The commands that one client has queued since its MULTI.
 #[derive(Debug)]
 struct Transaction {
     /// The database in which the next command would run.

@@ -1,8 +1,9 @@
 //! One pointer that owns one of three boxed types. Its low bits tell which.
 //!
 //! **Optimisation.** A key's value is a single pointer for the server. With the tag inside it, the
-//! commonest state needs no header of its own and fits the allocator's size class of 16 bytes
-//! (commit e9555b1). The plain version is a `Box` of an enum.
+//! commonest state needs no header of its own and fits the allocator's size class of 16 bytes. A key
+//! then takes 150 bytes of the server's memory in place of 214, which is 30 % less (commit 37560be).
+//! The plain version is a `Box` of an enum; `tests/types/tagged_box.rs` compares both.
 
 use std::ffi::c_void;
 use std::marker::PhantomData;
@@ -67,7 +68,7 @@ impl<A, B, C> TaggedBox<A, B, C> {
         self.tagged.addr().get() & KIND
     }
 
-    /// Whether its owner has marked it. A new one has no mark.
+    /// True if its owner has marked it. A new one has no mark.
     #[inline]
     pub fn is_marked(&self) -> bool {
         self.tagged.addr().get() & MARK != 0

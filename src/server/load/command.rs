@@ -20,7 +20,7 @@ pub enum Access {
     Internal,
 }
 
-/// What a command does to data.
+/// The access of a command to data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyAccess {
     /// The command only reads.
@@ -44,13 +44,13 @@ pub enum KeyAccess {
 pub struct Subcommand {
     /// The name in capitals.
     pub name: &'static str,
-    /// What the subcommand does to data.
+    /// The access of the subcommand to data.
     pub key_access: KeyAccess,
     /// One line for COMMAND DOCS.
     pub summary: &'static str,
 }
 
-/// Where a command's keys are among its arguments. The command's name is argument 0.
+/// The places of a command's keys among its arguments. The command's name is argument 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keys {
     /// The command has no key.
@@ -81,17 +81,17 @@ pub struct Command {
     pub name: &'static str,
     /// The function that the server calls.
     pub entry: CommandEntry,
-    /// What the command does to data.
+    /// The access of the command to data.
     pub key_access: KeyAccess,
     /// True if it runs in constant time.
     pub fast: bool,
     /// The users who may run it.
     pub rights: Access,
-    /// Where its keys are among its arguments.
+    /// The places of the command's keys among its arguments.
     pub keys: Keys,
     /// One line for COMMAND DOCS.
     pub summary: &'static str,
-    /// Its cost in O notation.
+    /// The cost of the command in O notation.
     pub complexity: &'static str,
     /// The arguments of the command.
     pub arguments: &'static [Argument],
@@ -136,7 +136,7 @@ impl Command {
         Self { summary, ..self }
     }
 
-    /// Its cost in O notation.
+    /// Sets the cost of the command in O notation.
     #[must_use]
     pub const fn complexity(self, complexity: &'static str) -> Self {
         Self { complexity, ..self }
@@ -167,7 +167,7 @@ impl Command {
         Self { rights: Access::Internal, ..self }
     }
 
-    /// Where its keys are among its arguments.
+    /// Sets the places of the command's keys among its arguments.
     #[must_use]
     pub const fn keys(self, keys: Keys) -> Self {
         Self { keys, ..self }

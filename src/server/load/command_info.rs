@@ -117,25 +117,7 @@ fn key_specs(
     lookup: KeyLookup,
     loan: &mut CStringArena,
 ) -> Vec<raw::RedisModuleCommandKeySpec> {
-    let flags = match command.key_access {
-        KeyAccess::Read => raw::REDISMODULE_CMD_KEY_RO | raw::REDISMODULE_CMD_KEY_ACCESS,
-        _ => raw::REDISMODULE_CMD_KEY_RW | raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_UPDATE,
-    };
-    let base = || {
-        // SAFETY: all zeroes is a valid, empty specification.
-        let mut spec: raw::RedisModuleCommandKeySpec = unsafe { std::mem::zeroed() };
-        spec.flags = u64::from(flags);
-        spec
-    };
-    let at = |position: c_int, lastkey: c_int, keystep: c_int| {
-        let mut spec = base();
-        spec.begin_search_type = raw::RedisModuleKeySpecBeginSearchType_REDISMODULE_KSPEC_BS_INDEX;
-        spec.bs.index.pos = position;
-        spec.find_keys_type = raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_RANGE;
-        spec.fk.range =
-            raw::RedisModuleCommandKeySpec__bindgen_ty_2__bindgen_ty_1 { lastkey, keystep, limit: 0 };
-        spec
-    };
+    let at = |first, last, step| key_range(command.key_access, first, last, step);
     match command.keys {
         Keys::None => vec![],
         Keys::First => vec![at(1, 0, 1)],
@@ -143,26 +125,51 @@ fn key_specs(
         Keys::Pairs => vec![at(1, -1, 2)],
         Keys::Counted { count, .. } if lookup == KeyLookup::FirstKey => vec![at(count + 1, 0, 1)],
         Keys::Counted { count, step } => {
-            let mut spec = at(count, 0, 1);
+            let mut spec = counted_keys(at(count, 0, 1), step);
             if step > 1 && lookup != KeyLookup::Specifications {
                 spec.flags |= u64::from(raw::REDISMODULE_CMD_KEY_INCOMPLETE);
             }
-            spec.find_keys_type = raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_KEYNUM;
-            spec.fk.keynum = raw::RedisModuleCommandKeySpec__bindgen_ty_2__bindgen_ty_2 {
-                keynumidx: 0,
-                firstkey: 1,
-                keystep: step,
-            };
             vec![spec]
         }
-        Keys::FirstAndAfter(keyword) => {
-            let mut spec = at(1, 0, 1);
-            spec.begin_search_type = raw::RedisModuleKeySpecBeginSearchType_REDISMODULE_KSPEC_BS_KEYWORD;
-            spec.bs.keyword = raw::RedisModuleCommandKeySpec__bindgen_ty_1__bindgen_ty_2 {
-                keyword: loan.text(keyword),
-                startfrom: 2,
-            };
-            vec![at(1, 0, 1), spec]
-        }
+        Keys::FirstAndAfter(keyword) => vec![at(1, 0, 1), key_after(at(1, 0, 1), loan.text(keyword))],
     }
+}
+
+/// The specification of keys by their places: from the argument `first` on, each `step`, up to `last`
+/// arguments later. If `last` is negative, it counts from the end.
+fn key_range(access: KeyAccess, first: c_int, last: c_int, step: c_int) -> raw::RedisModuleCommandKeySpec {
+    let flags = match access {
+        KeyAccess::Read => raw::REDISMODULE_CMD_KEY_RO | raw::REDISMODULE_CMD_KEY_ACCESS,
+        _ => raw::REDISMODULE_CMD_KEY_RW | raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_UPDATE,
+    };
+    // SAFETY: all zeroes is a valid, empty specification.
+    let mut spec: raw::RedisModuleCommandKeySpec = unsafe { std::mem::zeroed() };
+    spec.flags = u64::from(flags);
+    spec.begin_search_type = raw::RedisModuleKeySpecBeginSearchType_REDISMODULE_KSPEC_BS_INDEX;
+    spec.bs.index.pos = first;
+    spec.find_keys_type = raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_RANGE;
+    spec.fk.range =
+        raw::RedisModuleCommandKeySpec__bindgen_ty_2__bindgen_ty_1 { lastkey: last, keystep: step, limit: 0 };
+    spec
+}
+
+/// The specification of keys whose number is the argument where `spec` begins.
+fn counted_keys(mut spec: raw::RedisModuleCommandKeySpec, step: c_int) -> raw::RedisModuleCommandKeySpec {
+    spec.find_keys_type = raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_KEYNUM;
+    spec.fk.keynum = raw::RedisModuleCommandKeySpec__bindgen_ty_2__bindgen_ty_2 {
+        keynumidx: 0,
+        firstkey: 1,
+        keystep: step,
+    };
+    spec
+}
+
+/// The specification of a key behind a keyword.
+fn key_after(
+    mut spec: raw::RedisModuleCommandKeySpec,
+    keyword: *const c_char,
+) -> raw::RedisModuleCommandKeySpec {
+    spec.begin_search_type = raw::RedisModuleKeySpecBeginSearchType_REDISMODULE_KSPEC_BS_KEYWORD;
+    spec.bs.keyword = raw::RedisModuleCommandKeySpec__bindgen_ty_1__bindgen_ty_2 { keyword, startfrom: 2 };
+    spec
 }

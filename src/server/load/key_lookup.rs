@@ -27,26 +27,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// True if this server is told the first key of a call only.
 static FIRST_KEY: AtomicBool = AtomicBool::new(false);
 
-/// What a server is told about the keys of a call.
+/// The way in which a server learns the keys of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyLookup {
-    /// It gets complete specifications. It may ask all the same, on its main thread.
+    /// The server gets complete specifications. The server may ask all the same, on its main
+    /// thread.
     Specifications,
-    /// It gets specifications, those with steps marked as incomplete, and asks on its main thread.
+    /// The server gets specifications, those with steps marked as incomplete, and asks on its main
+    /// thread.
     Question,
-    /// It knows the first key. The others are checked when the command runs.
+    /// The server knows the first key. The others are checked when the command runs.
     FirstKey,
 }
 
 impl KeyLookup {
-    /// What this server is told. Call it once, when the module is loaded.
+    /// Returns the way for this server. Call this function once, when the module is loaded.
     pub fn of_server(ctx: &Context<'_>) -> Self {
         let found = Self::of(Traits::of_server(ctx));
         FIRST_KEY.store(found == Self::FirstKey, Ordering::Relaxed);
         found
     }
 
-    /// What a server with these traits is told.
+    /// Returns the way for a server with these traits.
     pub const fn of(server: Traits) -> Self {
         if server.reads_steps {
             Self::Specifications
@@ -58,17 +60,17 @@ impl KeyLookup {
     }
 }
 
-/// What decides how a server finds keys.
+/// The traits of a server that decide how it finds keys.
 #[derive(Clone, Copy, Debug)]
 #[allow(clippy::struct_excessive_bools)] // each is a fact of its own
 pub struct Traits {
-    /// It has MSETEX, and finds all keys of it.
+    /// True if the server has MSETEX, and finds all keys of it.
     pub reads_steps: bool,
-    /// It is a node of a cluster.
+    /// True if the server is a node of a cluster.
     pub in_cluster: bool,
-    /// It has I/O threads besides its main thread.
+    /// True if the server has I/O threads besides its main thread.
     pub io_threads: bool,
-    /// It is not one of those that are known to ask on the main thread.
+    /// True if the server is not one of those that are known to ask on the main thread.
     pub may_ask_on_threads: bool,
 }
 
@@ -91,7 +93,7 @@ impl Traits {
     }
 }
 
-/// Whether a server of these versions may ask for keys on its I/O threads. Valkey 8 does. Redis up to
+/// True if a server of these versions may ask for keys on its I/O threads. Valkey 8 does. Redis up to
 /// 8.0 and Valkey 7.2 and from 9 on do not. Of the others, which lie between, nothing is known.
 pub fn may_ask_on_threads(valkey: Option<&str>, redis: Option<&str>) -> bool {
     match (valkey.and_then(version), redis.and_then(version)) {

@@ -11,7 +11,7 @@ use crate::server::load::key_lookup::KeyLookup;
 use redis_module::raw;
 use std::ffi::CString;
 
-/// Whether the server or another module has a command of this name.
+/// True if the server or another module has a command of this name.
 pub fn is_taken(ctx: &Context<'_>, name: &str) -> bool {
     let row = |reply: ServerReply<'_>| reply.part(0).is_some_and(ServerReply::is_array);
     ctx.ask(c"COMMAND", c"v", &[b"INFO", name.as_bytes()], row).unwrap_or(false)

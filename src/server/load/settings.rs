@@ -97,7 +97,7 @@ pub fn register(ctx: &Context<'_>, settings: &'static [Setting], args: &[RedisSt
 /// True while the module is being loaded.
 static LOADING: MainThreadCell<bool> = MainThreadCell::new(false);
 
-/// Whether a setting comes from the line that loads the module or from the configuration file, and
+/// True if a setting comes from the line that loads the module or from the configuration file, and
 /// not from CONFIG SET.
 pub fn is_loading(main: MainThread) -> bool {
     *LOADING.of(main).borrow()
@@ -203,7 +203,7 @@ fn register_one(ctx: &Context<'_>, setting: &'static Setting) -> Option<c_int> {
     }
 }
 
-/// What the callbacks of a setting get.
+/// The pointer that the callbacks of a setting get.
 fn data_of<T>(value: &'static SettingAccess<T>) -> *mut c_void {
     std::ptr::from_ref(value).cast_mut().cast()
 }

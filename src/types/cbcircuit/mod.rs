@@ -95,17 +95,17 @@ impl CbCircuit {
         self.0.given.as_ref()
     }
 
-    /// Whether this is the key's own breaker because an admitted call gave it.
+    /// True if this is the key's own breaker because an admitted call gave it.
     pub fn was_given(&self, rule: &BreakerRef) -> bool {
         self.given() == Some(rule) && !self.0.is_marked(GIVEN_BY_REPORT)
     }
 
-    /// Whether a report of this breaker makes it the key's own, which it is not yet.
+    /// True if a report of this breaker makes it the key's own, which it is not yet.
     pub fn takes_of_report(&self, rule: &BreakerRef) -> bool {
         self.given().is_none_or(|own| own != rule && self.0.is_marked(GIVEN_BY_REPORT))
     }
 
-    /// Whether a caller chose the breaker in force.
+    /// True if a caller chose the breaker in force.
     pub fn is_from_caller(&self) -> bool {
         self.0.is_marked(FROM_CALLER)
     }
@@ -126,13 +126,13 @@ impl CbCircuit {
         self.0.pin.as_deref()
     }
 
-    /// Whether time has done something to the pin that is not recorded yet: it is over, or the
+    /// True if time has done something to the pin that is not recorded yet: it is over, or the
     /// clock stepped back to before it began.
     pub fn pin_is_late(&self, now: Micros) -> bool {
         self.0.pin.as_ref().is_some_and(|pin| pin.validity.stepped_back(now) || !pin.validity.lasts(now))
     }
 
-    /// Whether a state that an operator forced holds at `now`.
+    /// True if a state that an operator forced holds at `now`.
     pub fn is_forced(&self, now: Micros) -> bool {
         matches!(self.view(None, now).state, CircuitState::ForcedOpen | CircuitState::ForcedClosed)
     }

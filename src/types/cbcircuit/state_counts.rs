@@ -17,7 +17,7 @@ pub const STATES: [CircuitState; 5] = [
     CircuitState::ForcedClosed,
 ];
 
-/// What time alone did to circuits since the module was loaded.
+/// The changes that time alone made to circuits since the module was loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndedByTime {
     /// The number of trials that were lost.
@@ -56,7 +56,7 @@ pub fn counts() -> [u64; STATES.len()] {
     schedule().gauges()
 }
 
-/// What time alone did, as of the last advance.
+/// Returns the changes that time alone made, as of the last advance.
 pub fn ended() -> EndedByTime {
     let [lost_trials, to_closed, to_open] = schedule().counts();
     EndedByTime { lost_trials, to_closed, to_open }

@@ -12,7 +12,7 @@ const KIND: u8 = 0x3f;
 /// The effect changes a circuit, not a limiter.
 const CIRCUIT: u8 = 0x20;
 
-/// This byte precedes an effect that created its key. If the receiver still has a key of this name,
+/// The byte before an effect that created its key. If the receiver still has a key of this name,
 /// the sender no longer had it.
 pub const CREATED: u8 = 0x1f;
 

@@ -2,7 +2,7 @@
 //! keep it.
 
 use crate::core::limits::Label;
-use crate::core::limits::spec::MAX_LABEL;
+use crate::core::limits::label::MAX_LABEL;
 use crate::core::policies::policy::PolicyParts;
 use crate::core::policies::{Policies, Policy, PolicyEntry, PolicyState, PolicyVersion};
 use crate::core::wire::{Corrupt, Reader, put_u64};
@@ -43,12 +43,12 @@ impl PolicyChange {
     }
 }
 
-/// Whether a payload holds a whole table.
+/// The extent of a payload: a whole table, or a part of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Extent {
-    /// It holds the whole table, which replaces the old one.
+    /// The payload holds the whole table, which replaces the old one.
     Whole = 1,
-    /// It holds changes. All other policies stay.
+    /// The payload holds changes. All other policies stay.
     Part = 2,
 }
 

@@ -33,8 +33,8 @@ struct PolicyNode {
     traces_forgotten: bool,
 }
 
-/// What a dump holds when there is no policy. It holds only what this server needs: with nothing in
-/// it, the dump loads on a server without the module.
+/// The rest of a dump when there is no policy. It holds only what this server needs: if it is
+/// empty, the dump loads on a server without the module.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WorthKeeping {
     /// True on a node of a cluster, which needs the names that were deleted.

@@ -227,8 +227,8 @@ impl Accounts {
         }
     }
 
-    /// What is stored of a reservation on a limit: its stake, the place of the limit's account, and
-    /// the units without a reservation above all reservations.
+    /// Returns what is stored of a reservation on a limit: its stake, the place of the limit's
+    /// account, and the units without a reservation above all reservations.
     pub fn stored(
         &self,
         main: MainThread,
@@ -264,8 +264,8 @@ pub fn charged_of(limits: &[Limit], charged: LimitMask) -> impl Iterator<Item = 
     limits.iter().enumerate().filter(move |(at, _)| charged.contains(*at))
 }
 
-/// Whether the units of a reservation leave by themselves. `charged` are the limits of its set that
-/// it charged.
+/// Returns how the units of a reservation leave the limits. `charged` are the limits of its set
+/// that it charged.
 pub fn leaving_of(limits: &[Limit], charged: LimitMask) -> Leaving {
     let by_themselves = charged_of(limits, charged).all(|(_, limit)| limit.comes_back());
     if by_themselves { Leaving::ByThemselves } else { Leaving::NotFromCredit }

@@ -23,7 +23,7 @@ use std::slice;
 pub struct Full {
     /// The limits that were used last.
     pub limits: Option<LimitsRef>,
-    /// Their usage, in the order of the limits.
+    /// The usage of the limits, in their order.
     pub states: Box<[State]>,
     /// The usage of unlisted limits, until it has run out.
     pub unlisted: UnlistedLimits,

@@ -7,7 +7,7 @@ use crate::core::limits::{Limit, State, UnlistedLimit};
 pub struct KeyUsage<'u> {
     /// The limits that were used last.
     pub listed: &'u [Limit],
-    /// Their usage, in the order of the limits.
+    /// The usage of the limits, in their order.
     pub states: &'u [State],
     /// The usage of unlisted limits.
     pub unlisted: &'u [UnlistedLimit],

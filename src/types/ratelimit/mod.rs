@@ -12,30 +12,29 @@
 pub mod accounts;
 pub mod encoding;
 pub mod full;
+mod held;
 pub mod key_usage;
+mod lifetime;
 mod native;
 pub mod reservations;
 mod reserved;
+mod seen;
 pub mod small;
 pub mod tracked;
 pub mod unlisted;
 
-use crate::core::limits::{
-    Closed, Filled, Limit, MAX_UNLISTED, Request, Rule, State, UnlistedLimit, count_unlisted, full_at,
-    give_back, look_by_position,
-};
+pub use held::hold;
+pub use lifetime::Lifetime;
+
+use crate::core::limits::{Closed, Filled, Limit, State, UnlistedLimit};
 use crate::core::prefetch_hint::PrefetchHint;
-use crate::core::reservations::{Book, Places, PlacesAsked, Stage};
 use crate::core::time::Micros;
 use crate::core::usage::UsageSeries;
 use crate::server::keys::tagged_box::{OneOf, TaggedBox};
 use crate::server::main_thread::MainThread;
 use crate::types::intern::{self, LimitsRef};
 use crate::types::operator::{Block, Pin};
-use crate::types::until::Until;
 use full::Full;
-use key_usage::KeyUsage;
-use reservations::Reservations;
 use small::{Single, Small};
 use std::mem::ManuallyDrop;
 use tracked::Tracked;
@@ -43,37 +42,6 @@ use tracked::Tracked;
 /// The value of a key.
 #[derive(Debug)]
 pub struct RateLimit(TaggedBox<Small, Single, Full>);
-
-/// How long a key is worth keeping after a change.
-///
-/// The last three variants hold the same end. They differ in how certain it is that the key has the
-/// right expiry already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lifetime {
-    /// The value equals that of a fresh key, so the key is deleted.
-    Over,
-    /// The key is kept until it is full again and pin and block have ended; forever while a credit
-    /// is in use. The change may have moved this moment, so the expiry must be set.
-    Until(Until),
-    /// The same as `Until`, and the change probably did not move the moment. The exception is a
-    /// clock that stepped back. So the expiry is read, and set only if it differs.
-    StillUntil(Until),
-    /// The same as `Until`, and the change certainly did not move the moment. So the expiry is not
-    /// even read.
-    AsBefore(Until),
-}
-
-impl Lifetime {
-    /// Makes `AsBefore` a `StillUntil` if the key may have no expiry yet (`unset`), so that the
-    /// expiry is read.
-    #[inline]
-    pub(in crate::types) const fn unless_unset(self, unset: bool) -> Self {
-        match self {
-            Self::AsBefore(until) if unset => Self::StillUntil(until),
-            other => other,
-        }
-    }
-}
 
 impl RateLimit {
     /// A key with this usage of these limits, in the smallest shape.
@@ -322,48 +290,6 @@ impl RateLimit {
         filled
     }
 
-    /// The units that a refund would give back. Changes nothing.
-    pub fn refundable(&self, main: MainThread, limits: &[Limit], now: Micros, units: u64) -> u64 {
-        let back = |(rule, state): (&Limit, &State)| {
-            let units = if rule.per_call() { 1 } else { units };
-            give_back(rule, &mut state.clone(), now, 0, units)
-        };
-        self.with_listed(main, |own, states| {
-            let usage = KeyUsage { listed: own, states, unlisted: self.unlisted() };
-            let used = limits.iter().filter_map(|limit| usage.of(limit));
-            used.map(back).max().unwrap_or(0)
-        })
-    }
-
-    /// The usage that the limits in `wanted` would take over, as a decision sees it.
-    pub fn seen_by(&self, main: MainThread, wanted: &[Limit], now: Micros) -> Vec<State> {
-        self.with_seen(main, wanted, now, <[_]>::to_vec)
-    }
-
-    /// Reads the usage that the limits in `wanted` would take over, as a decision sees it.
-    pub fn with_seen<R>(
-        &self,
-        main: MainThread,
-        wanted: &[Limit],
-        now: Micros,
-        read: impl FnOnce(&[State]) -> R,
-    ) -> R {
-        let unlisted = self.unlisted();
-        let seen = self.with_listed(main, |old, states| look_by_position(old, states, unlisted, wanted, now));
-        read(seen.get(..wanted.len()).unwrap_or(&seen))
-    }
-
-    /// True if the key has room for the usage of all limits that a grant under `wanted` would set
-    /// aside.
-    pub fn has_room_for(&self, main: MainThread, wanted: &[Limit], now: Micros) -> bool {
-        let unlisted = self.unlisted();
-        // In nearly all cases the sum of both fits, and no limit must be looked at.
-        self.with_listed(main, |old, states| {
-            unlisted.len() + old.len() <= MAX_UNLISTED
-                || count_unlisted(old, states, unlisted, wanted, now) <= MAX_UNLISTED
-        })
-    }
-
     /// Reads the limits that were used last, and their usage.
     fn with_listed<R>(&self, main: MainThread, read: impl FnOnce(&[Limit], &[State]) -> R) -> R {
         match self.limits_id() {
@@ -415,112 +341,5 @@ impl RateLimit {
             Full::simulation,
         );
         Self(TaggedBox::third(Box::new(full)))
-    }
-
-    /// True if there are reservations, open or remembered.
-    #[inline]
-    pub(in crate::types) fn has_reservations(&self) -> bool {
-        self.as_full().is_some_and(|full| full.reservations.is_some())
-    }
-
-    /// The reservations of the key as of the last change. `None` if there are none.
-    pub fn book(&self) -> Option<&Book<LimitsRef>> {
-        Some(self.reservations()?.book()).filter(|book| !book.is_empty())
-    }
-
-    /// The reservations of the key with their accounts, as of the last change. `None` if there are
-    /// none.
-    #[inline]
-    pub fn reservations(&self) -> Option<&Reservations> {
-        self.as_full()?.reservations.as_deref()
-    }
-
-    /// The stage of a reservation at `now`, even if it is not recorded yet. `None` if there is none of
-    /// this ID, or it is forgotten.
-    pub fn stage_of(&self, main: MainThread, id: &[u8], now: Micros) -> Option<Stage> {
-        let all = self.reservations()?.at(main, now);
-        let one = all.book().get(id)?;
-        one.stage_at(now).or_else(|| {
-            let in_use = self.with_listed(main, |listed, states| {
-                all.in_use_until(main, KeyUsage { listed, states, unlisted: self.unlisted() }, one, now)
-            });
-            (in_use > now).then_some(Stage::Ended)
-        })
-    }
-
-    /// Records the time for the reservations, notes which have ended by then, and forgets those whose
-    /// units are gone. True if there are any. The usage must not have units yet that the accounts of
-    /// the reservations do not know of.
-    #[inline]
-    pub(in crate::types) fn sweep(&mut self, main: MainThread, now: Micros) -> bool {
-        match self.full_mut() {
-            Some(full) if full.reservations.is_some() => {
-                full.sweep(main, now);
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// How long the key is worth keeping, as of `now`.
-    pub fn lifetime(&self, main: MainThread, now: Micros) -> Lifetime {
-        let listed = self.limits_id().map_or(now, |id| {
-            let set = intern::get(main, id);
-            self.with_states(|states| full_at(set.limits(), states, now))
-        });
-        self.lifetime_after(Filled { at: listed, as_before: false }, now)
-    }
-
-    /// The same as [`RateLimit::lifetime`], after a change of the listed limits that returned when
-    /// they are full again.
-    #[inline]
-    pub(in crate::types) fn lifetime_after(&self, listed: Filled, now: Micros) -> Lifetime {
-        let beside = self.as_full().map_or(Until::At(now), |full| full.lasts_until(now));
-        self.lifetime_beside(listed, beside, now)
-    }
-
-    /// The same as [`RateLimit::lifetime_after`] for a caller that knows `beside`: until when
-    /// everything but the usage of the listed limits is worth keeping.
-    #[inline]
-    pub(in crate::types) fn lifetime_beside(&self, listed: Filled, beside: Until, now: Micros) -> Lifetime {
-        let end = Until::from(listed.at);
-        let until = end.max(beside);
-        let alone = self.as_full().is_none();
-        if !until.lasts(now) {
-            Lifetime::Over
-        } else if listed.as_before && alone {
-            Lifetime::AsBefore(until)
-        } else if listed.as_before || until > end {
-            // If the clock stepped back, the end of another limit may have come back.
-            Lifetime::StillUntil(until)
-        } else {
-            Lifetime::Until(until)
-        }
-    }
-}
-
-/// Sets `states` for each `concurrent` limit to the places that are held on it, for a decision on a
-/// request. A reservation that is taken now would end at `next`.
-pub fn hold(
-    main: MainThread,
-    value: Option<&RateLimit>,
-    limits: &[Limit],
-    states: &mut [State],
-    now: Micros,
-    next: Micros,
-    request: &Request,
-) {
-    let reservations = value.and_then(RateLimit::reservations);
-    for (limit, state) in limits.iter().zip(states) {
-        let asked = || PlacesAsked { now, next, demand: request.least(limit) };
-        let held = || match reservations {
-            Some(reservations) => reservations.held(main, limit, asked()),
-            None => Places::default().held(limit, asked()),
-        };
-        match limit.rule() {
-            Rule::Concurrent(_) => *state = State::Concurrent(held()),
-            // Named one by one: an algorithm with HOLDS_PLACES needs a row above.
-            Rule::Unlimited | Rule::Sliding(_) | Rule::Bucket(_) | Rule::Fixed(_) | Rule::Throttle(_) => {}
-        }
     }
 }

@@ -6,8 +6,8 @@
 
 use crate::core::limits::State;
 use crate::core::limits::bucket::Level;
-use crate::core::limits::fixed::WindowCount;
 use crate::core::limits::slots::Slots;
+use crate::core::limits::window_count::WindowCount;
 use crate::types::intern::LimitsRef;
 
 /// The number of bits for a state within its kind.

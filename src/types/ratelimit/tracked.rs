@@ -17,7 +17,7 @@ static MOST: AtomicUsize = AtomicUsize::new(10_000);
 /// A copy of a tracked key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrackedCopy {
-    /// It has the usage of the original.
+    /// The copy has the usage of the original.
     Tracked,
     /// There was no room for its usage, which would have ended then.
     Untracked(Micros),
@@ -41,7 +41,7 @@ pub fn set_most(most: usize) {
     MOST.store(most, Ordering::Relaxed);
 }
 
-/// Whether one more key may have usage.
+/// True if one more key may have usage.
 pub fn has_room() -> bool {
     count() < most()
 }

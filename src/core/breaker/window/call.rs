@@ -21,11 +21,11 @@ pub(in crate::core::breaker) struct CallOutcome {
     pub reporter: Reporter,
 }
 
-/// What windows keep beside calls and failures. All windows of a circuit keep the same.
+/// The results that windows keep beside calls and failures. All windows of a circuit keep the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::core::breaker) struct Keeps {
-    /// Whether slow calls are kept. A run knows only failures.
+    /// True if slow calls are kept. A run knows only failures.
     pub slow: bool,
-    /// Whether reporters are kept.
+    /// True if reporters are kept.
     pub reporters: bool,
 }

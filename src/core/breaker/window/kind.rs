@@ -143,7 +143,7 @@ impl CallWindow {
         }
     }
 
-    /// Whether reporters are counted separately.
+    /// True if reporters are counted separately.
     pub const fn tells_reporters(&self) -> bool {
         self.told().is_some()
     }
@@ -168,7 +168,7 @@ impl CallWindow {
         }
     }
 
-    /// Whether slow calls are counted.
+    /// True if slow calls are counted.
     pub const fn counts_slow(&self) -> bool {
         match self {
             Self::Run { .. } => false,
@@ -238,7 +238,7 @@ impl CallWindow {
         Ok(window)
     }
 
-    /// Whether a call can be at this place.
+    /// True if a call can be at this place.
     fn has(&self, place: u64) -> bool {
         match self {
             Self::Run { failures, .. } => place == RUN_PLACE && *failures > 0,
@@ -251,7 +251,7 @@ impl CallWindow {
 /// The place of every failure of a run.
 const RUN_PLACE: u64 = 0;
 
-/// Whether a breaker looks at slow calls.
+/// True if a breaker looks at slow calls.
 pub(super) const fn looks_at_slow(breaker: &Breaker) -> bool {
     breaker.slow_us().is_some()
 }

@@ -76,7 +76,7 @@ impl Ring {
         (last(&self.failed), self.slow.as_ref().and_then(last))
     }
 
-    /// Whether it holds a call at this place.
+    /// True if it holds a call at this place.
     pub fn has(&self, place: u64) -> bool {
         place < u64::from(self.len)
     }
@@ -86,7 +86,7 @@ impl Ring {
         self.size
     }
 
-    /// Whether slow calls are kept.
+    /// True if slow calls are kept.
     pub const fn counts_slow(&self) -> bool {
         self.slow.is_some()
     }

@@ -26,7 +26,7 @@ pub(in crate::core::breaker) enum CallWindows {
     Several(Box<SharedWindows>),
 }
 
-/// What is kept when callers name several breakers on one key.
+/// The data that a circuit keeps when callers name several breakers on one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::core::breaker) struct SharedWindows {
     in_force: CallWindow,
@@ -149,7 +149,7 @@ impl CallWindows {
         self.see_reporters(breaker);
     }
 
-    /// Whether reporters are counted separately, in every window.
+    /// True if reporters are counted separately, in every window.
     pub const fn tells_reporters(&self) -> bool {
         self.in_force().tells_reporters()
     }
@@ -161,7 +161,7 @@ impl CallWindows {
         }
     }
 
-    /// Whether slow calls are counted. If so, every window counts them, because every one may
+    /// True if slow calls are counted. If so, every window counts them, because every one may
     /// become that of the breaker in force. A run knows only failures.
     fn count_slow(&self) -> bool {
         match self {

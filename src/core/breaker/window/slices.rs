@@ -166,12 +166,12 @@ impl Slices {
         (last(&self.failures), self.slow.as_deref().and_then(last))
     }
 
-    /// Whether it holds the slice of this number.
+    /// True if it holds the slice of this number.
     pub fn has(&self, slice: u64) -> bool {
         slice <= self.newest && self.newest - slice < SLICES_U64
     }
 
-    /// Whether slow calls are counted.
+    /// True if slow calls are counted.
     pub const fn counts_slow(&self) -> bool {
         self.slow.is_some()
     }

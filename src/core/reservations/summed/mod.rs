@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// The most entries of a leaf, and the most children of an inner node.
 const WIDE: usize = 32;
 
-/// What an entry adds to the sums.
+/// The weight that an entry adds to the sums.
 pub trait Weighted {
     /// The weight. It is at most 2^65, so that no sum of entries that fit into memory overflows.
     fn weight(&self) -> u128 {

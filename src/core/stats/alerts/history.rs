@@ -51,7 +51,7 @@ pub struct Alert {
     pub threshold: u64,
     /// When the alert started.
     pub started: Micros,
-    /// When it ended; `None` while it lasts.
+    /// The end of the alert; `None` while the alert lasts.
     pub ended: Option<Micros>,
 }
 
@@ -61,7 +61,7 @@ pub const REMEMBERED: usize = 128;
 /// The times that decide when an active alert ends.
 #[derive(Clone, Copy, Debug, Default)]
 struct Calm {
-    /// When its figure last reached the threshold.
+    /// The time at which the figure of the alert last reached the threshold.
     bad: Micros,
     /// Since when the figure is below the threshold.
     below: Option<Micros>,

@@ -49,7 +49,7 @@ impl AlertTally {
     }
 }
 
-/// What a key can be blamed for.
+/// The kind of event for which a key is blamed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blamed {
     /// Results that failed.

@@ -29,11 +29,12 @@ pub struct BreakerTerms {
 /// How long the breakers that an effect names hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holds {
-    /// They hold for this call. They become the key's if it is admitted or opens the circuit.
+    /// The breakers hold for this call. They become the key's if the call is admitted or opens the
+    /// circuit.
     ForCall,
-    /// They hold from now on, whatever the answer is.
+    /// The breakers hold from now on, whatever the answer is.
     FromNowOn,
-    /// They hold from now on, as in version 0.1: another trip forgets the results.
+    /// The breakers hold from now on, as in version 0.1: another trip forgets the results.
     Forgetting,
 }
 
@@ -73,7 +74,7 @@ impl BreakerTerms {
         self.given.is_some() && self.given == self.rule
     }
 
-    /// Which parts there are; 0 if there are none.
+    /// Returns the bits of the parts that are there; 0 if there are none.
     pub(super) fn parts(&self) -> u8 {
         let given_is_rule = self.given_is_rule();
         flag(self.rule.is_some(), RULE)

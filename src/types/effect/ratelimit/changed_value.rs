@@ -51,7 +51,7 @@ impl<'a> RateLimitKind<'a> for &'a [u8] {
     }
 }
 
-/// What an effect did to the value, so that the caller can update the key.
+/// The change of the value by an effect, so that the caller can update the key.
 #[derive(Debug)]
 pub enum AppliedRateLimit {
     /// The value changed in place.
@@ -199,7 +199,7 @@ impl<'v> ChangedValue<'v> {
         }
     }
 
-    /// What became of the value. A change under the debug clock leaves it `without_expiry`.
+    /// Returns what became of the value. A change under the debug clock leaves it `without_expiry`.
     #[inline]
     pub fn finish(mut self, without_expiry: bool) -> AppliedRateLimit {
         let Self { main, now, filled, is_replaced, .. } = self;

@@ -2,6 +2,12 @@
 //!
 //! Only the master decides. Its decision becomes an effect that carries the master's time. On equal
 //! states an effect has equal results, whatever the clock of the server that applies it says.
+//!
+//! **Optimisation.** A grant on a key that remembers nothing but the usage of the limits that it is
+//! granted on has a path of its own, `take_bare`. It saves 3.6 % of the
+//! instructions of a granted RL.ACQUIRE bucket:30/m:burst=16, and 5 % of a key of RL.BATCH EACH
+//! (commit 37560be). The plain version is [`RateLimitEffect::apply_any`], which serves every change;
+//! `tests/types/effect.rs` compares both.
 
 mod changed_value;
 mod give_back;
@@ -167,10 +173,6 @@ impl<'a> RateLimitEffect<'a> {
 
     /// Applies a grant to a key that remembers nothing but the usage of the limits that it is
     /// granted on.
-    ///
-    /// **Optimisation.** With this function the grant of a bucket takes 2.5 % fewer instructions
-    /// (release build). The plain version is [`RateLimitEffect::apply_any`];
-    /// `tests/types/effect.rs` compares both.
     #[inline]
     fn take_bare(&self, main: MainThread, value: &mut RateLimit, taken: &Taken) -> Lifetime {
         let was_without_expiry = value.is_without_expiry();

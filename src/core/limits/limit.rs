@@ -1,108 +1,15 @@
-//! Limits whose text has been parsed.
+//! One limit whose text has been parsed: what it enforces, whose usage it owns, its canonical text.
 //!
-//! Values of these types are valid by construction: their fields are private, and only `parse` and
-//! checked constructors make them.
-
-pub use super::quantity::MAX_COUNT;
+//! A limit is valid by construction: its fields are private to this layer, and only `parse` and
+//! checked constructors make one.
 
 use super::closing::Closing;
+use super::keep::Keep;
+use super::label::Label;
+use super::per::Charge;
 use super::rule::Rule;
 use super::throttle::Throttle;
-use crate::core::text::percent::Percent;
 use std::borrow::Cow;
-use std::fmt;
-
-/// The most limits in one set.
-pub const MAX_LIMITS: usize = 8;
-/// The length of the longest label in bytes.
-pub const MAX_LABEL: usize = 64;
-
-/// A name that a user chose for a limit or a policy: 1 to 64 characters of `A-Z a-z 0-9 _ . -`.
-/// Letter case matters.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Label(Box<str>);
-
-impl Label {
-    /// Checks a label.
-    ///
-    /// # Errors
-    /// The reason in a few words.
-    ///
-    /// ```
-    /// use floodgate::core::limits::Label;
-    ///
-    /// assert_eq!(Label::parse(b"gold").unwrap().as_str(), "gold");
-    /// assert_eq!(Label::parse(b"a b"), Err("name has characters other than A-Z a-z 0-9 _ . -"));
-    /// ```
-    pub fn parse(text: &[u8]) -> Result<Self, &'static str> {
-        if text.is_empty() {
-            return Err("name is empty");
-        }
-        if text.len() > MAX_LABEL {
-            return Err("name is longer than 64 characters");
-        }
-        if !text.iter().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(b)) {
-            return Err("name has characters other than A-Z a-z 0-9 _ . -");
-        }
-        Ok(Self(String::from_utf8_lossy(text).into()))
-    }
-
-    /// The text as it was written.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Label {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// What a limit is charged for a request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Charge {
-    /// The limit is charged the cost of the request.
-    #[default]
-    Cost,
-    /// The limit is charged 1, whatever the cost. This is so with `per=call`, and for `concurrent`
-    /// without `per=cost`.
-    Call,
-}
-
-impl Charge {
-    /// The charge without `per=`: a reservation counts 1 on `concurrent`; other limits are charged
-    /// the cost.
-    const fn without_per(rule: &Rule) -> Self {
-        if rule.holds_places() { Self::Call } else { Self::Cost }
-    }
-}
-
-/// The part of a capacity that only CRITICAL requests may use (`keep=P%`): 0% or more, and less
-/// than 100%.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Keep(Percent);
-
-impl Keep {
-    /// No part is kept.
-    const NONE: Self = Self(Percent::NONE);
-
-    /// Checks a share; `None` at 100%.
-    pub fn new(share: Percent) -> Option<Self> {
-        (share < Percent::ALL).then_some(Self(share))
-    }
-
-    /// The part of `capacity` that requests may use that are not critical. The kept part is rounded
-    /// down to whole units: `capacity - floor(capacity * P / 100)`.
-    #[inline]
-    pub fn usable(self, capacity: u64) -> u64 {
-        if self == Self::NONE {
-            return capacity;
-        }
-        // The kept part is less than the capacity, because P is below 100.
-        capacity.saturating_sub(self.0.units(capacity))
-    }
-}
 
 /// One limit: a rule, and the options that every limit has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +22,7 @@ pub struct Limit {
     pub(super) shadow: bool,
     pub(super) closing: Option<Box<Closing>>,
     /// Distinguishes limits of one set that have no name and count alike: the number of such limits
-    /// before it (see [`Limits::new`]).
+    /// before it (see [`Limits::new`](super::Limits::new)).
     pub(super) twin: u8,
 }
 
@@ -206,7 +113,7 @@ impl Limit {
         self.rule.comes_back()
     }
 
-    /// What the limit is charged for a request.
+    /// The charge of the limit for a request.
     #[inline]
     pub const fn charge(&self) -> Charge {
         self.charge
@@ -229,7 +136,7 @@ impl Limit {
         self.shadow
     }
 
-    /// What the limit does when it is exceeded (`block=`), if anything.
+    /// The block that the limit begins when it is exceeded (`block=`), if it begins one.
     #[inline]
     pub fn closing(&self) -> Option<&Closing> {
         self.closing.as_deref()
@@ -279,7 +186,7 @@ impl Limit {
     }
 
     /// True for two limits without a name that count the same thing.
-    fn counts_alike(&self, other: &Self) -> bool {
+    pub(super) fn counts_alike(&self, other: &Self) -> bool {
         self.name.is_none()
             && other.name.is_none()
             && self.charge == other.charge
@@ -287,7 +194,7 @@ impl Limit {
     }
 
     /// The shortest text that parses back to an equal limit. That of a throttle parses only with
-    /// [`Limits::parse_stored`].
+    /// [`Limits::parse_stored`](super::Limits::parse_stored).
     ///
     /// ```
     /// use floodgate::core::limits::Limits;
@@ -330,111 +237,5 @@ impl Limit {
             text.push_str(&self.twin.to_string());
         }
         text
-    }
-}
-
-/// The reason for which limits cannot form a set.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LimitsError {
-    /// There is no limit.
-    #[error("no limits")]
-    Empty,
-    /// There are more than [`MAX_LIMITS`] limits.
-    #[error("more than 8 limits")]
-    TooMany,
-    /// Two limits have the same name. This is the canonical text of the second.
-    #[error("another limit has the same name ({0})")]
-    Twice(String),
-}
-
-/// A set of 1 to 8 limits that hold together, in order. No two have the same identity.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits(Box<[Limit]>);
-
-impl Limits {
-    /// Makes a set of limits.
-    ///
-    /// Limits without a name that count alike, as in `100/m,50/m:shadow`, own a usage each; the
-    /// enforced ones come first. So the first of them goes on with the usage of one that stood
-    /// alone, and a shadow limit that is tried out beside it starts its own.
-    ///
-    /// # Errors
-    /// [`LimitsError`] for no limits, more than 8, or two of the same name.
-    pub fn new(mut limits: Vec<Limit>) -> Result<Self, LimitsError> {
-        if limits.is_empty() {
-            return Err(LimitsError::Empty);
-        }
-        if limits.len() > MAX_LIMITS {
-            return Err(LimitsError::TooMany);
-        }
-        for (at, limit) in limits.iter().enumerate() {
-            if limits.iter().take(at).any(|earlier| earlier.name.is_some() && earlier.name == limit.name) {
-                return Err(LimitsError::Twice(limit.canonical()));
-            }
-        }
-        for at in 0..limits.len() {
-            let twin = place_among_alike(&limits, at);
-            if let Some(limit) = limits.get_mut(at) {
-                limit.twin = twin;
-            }
-        }
-        Ok(Self(limits.into_boxed_slice()))
-    }
-
-    /// The limits in the order in which they were written.
-    #[inline]
-    pub const fn as_slice(&self) -> &[Limit] {
-        &self.0
-    }
-
-    /// The shortest text that parses back to equal limits.
-    pub fn canonical(&self) -> String {
-        let texts: Vec<String> = self.0.iter().map(Limit::canonical).collect();
-        texts.join(",")
-    }
-
-    /// True if some limit is `concurrent`, which only reservations can take.
-    pub fn has_concurrent(&self) -> bool {
-        self.0.iter().any(|limit| limit.rule.holds_places())
-    }
-
-    /// True if some limit is one that `CL.THROTTLE` keeps.
-    pub fn has_throttle(&self) -> bool {
-        self.0.iter().any(|limit| matches!(limit.rule, Rule::Throttle(_)))
-    }
-}
-
-/// The number of limits that come before the one at `at` among those of the set that count alike:
-/// the enforced ones first, each in the order in which they were written.
-fn place_among_alike(limits: &[Limit], at: usize) -> u8 {
-    let Some(limit) = limits.get(at) else { return 0 };
-    let before = limits.iter().enumerate().filter(|&(other_at, other)| {
-        other.counts_alike(limit) && (other.shadow(), other_at) < (limit.shadow(), at)
-    });
-    u8::try_from(before.count()).unwrap_or(u8::MAX)
-}
-
-/// One entry of a `limits` argument.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Term {
-    /// `@name`: the limits of the policy of this name.
-    Policy(Label),
-    /// A limit that is written out.
-    Limit(Limit),
-}
-
-/// A `limits` argument.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Expression {
-    /// `*`: the limits that the server has for the key.
-    ServerChosen,
-    /// 1 to 8 policies and limits, all of which must grant.
-    Terms(Vec<Term>),
-}
-
-impl From<Limit> for Limits {
-    /// A set of one limit.
-    fn from(limit: Limit) -> Self {
-        Self(Box::new([limit]))
     }
 }
