@@ -48,4 +48,4 @@ if __name__ == "__main__":
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         # A reader that stops early (`| head`) is no failure.
         if not isinstance(error, BrokenPipeError):
-            sys.exit(f"made_log: cannot write to standard output: {error.strerror}")
+            sys.exit(f"synthetic_log: cannot write to standard output: {error.strerror}")

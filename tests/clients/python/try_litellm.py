@@ -4,8 +4,9 @@ both are held to the same. Talks as try_recipes.py does."""
 
 import asyncio
 import pickle
+from collections.abc import Awaitable, Callable, Iterable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import floodgate_redis.asyncio as aio
 from fastapi import HTTPException
@@ -65,6 +66,8 @@ class Its:
 
 class Driver:
     """The plug-in with limits of its own, on an empty server."""
+
+    tokens: TokenLimits
 
     def __init__(self, limiter: aio.Limiter):
         self.limiter = limiter
@@ -334,6 +337,7 @@ def what_it_cannot_be_made_of(limiter: aio.Limiter) -> None:
         pass
 
 
+D = TypeVar("D", bound=Driver)
 PROXIED = (
     places_and_units_are_held_until_the_end,
     the_hook_of_one_attempt_gives_nothing_back,
@@ -361,12 +365,16 @@ async def all_subjects() -> None:
     assert "async_pre_call_hook" in vars(type("Own", (TokenLimits,), {}))
     server = aio.Server(URL, patience=20)
     limiter = aio.Limiter(server, aio.FailClosed())
-    for driver, subjects in ((Proxy, PROXIED), (Direct, WITHOUT_PROXY)):
+
+    async def each(driver: Callable[[aio.Limiter], D], subjects: Iterable[Callable[[D], Awaitable[None]]]) -> None:
         for subject in subjects:
             await server.ask("FLUSHALL")
             plugged = driver(limiter)
             await subject(plugged)
-            assert not plugged.tokens._open, f"{subject.__name__}: all is settled, and forgotten"
+            assert not plugged.tokens._open, f"{subject}: all is settled, and forgotten"
+
+    await each(Proxy, PROXIED)
+    await each(Direct, WITHOUT_PROXY)
     await the_proxy_decides_by_the_fallback()
     what_it_cannot_be_made_of(limiter)
     await server.close()

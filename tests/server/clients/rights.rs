@@ -16,7 +16,7 @@ use crate::{
 
 const PYTHON: &str = r#"
 import sys
-from floodgate_redis import Breaker, FailClosed, Limiter, Request, Server, reserve
+from floodgate_redis import BatchItem, Breaker, FailClosed, Limiter, Server, reserve
 
 # Patience for a busy machine: what is tried here is not how soon it answers.
 with Server(sys.argv[1], patience=20.0) as server:
@@ -25,7 +25,7 @@ with Server(sys.argv[1], patience=20.0) as server:
     assert limiter.acquire("rl:a", "10/h", wait=1).granted
     decision, headers = limiter.acquire_with_headers("rl:a", "10/h")
     assert decision.granted and "RateLimit" in headers, headers
-    assert all(one.granted for one in limiter.batch([Request("rl:b", "1/h", 1), Request("rl:c", "1/h", 1)]))
+    assert all(one.granted for one in limiter.batch([BatchItem("rl:b", "1/h", 1), BatchItem("rl:c", "1/h", 1)]))
     assert limiter.refund("rl:a", 2) == 2
     assert limiter.quota("rl:a")
     with Breaker(server, "rl:pay", "3:open=30s").guard():

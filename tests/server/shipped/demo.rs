@@ -47,7 +47,7 @@ fn what_cannot_be_written_is_told_without_a_traceback() {
     assert_eq!(said(demo_into(full, &[("TOP", "2")])), (Some(1), format!("demo: {told}")));
     let made = |out: Stdio, lines: &str| {
         let made = Command::new("python3")
-            .arg(root().join("scripts/made_log.py"))
+            .arg(root().join("scripts/synthetic_log.py"))
             .arg(lines)
             .stdout(out)
             .stderr(Stdio::piped())
@@ -56,8 +56,8 @@ fn what_cannot_be_written_is_told_without_a_traceback() {
     };
     let [closed, full] = closed_and_full();
     assert_eq!(made(closed, "5"), (Some(0), String::new()));
-    assert_eq!(made(full, "5"), (Some(1), format!("made_log: {told}")));
-    assert_eq!(made(Stdio::piped(), "²"), (Some(1), "usage: scripts/made_log.py LINES".to_owned()));
+    assert_eq!(made(full, "5"), (Some(1), format!("synthetic_log: {told}")));
+    assert_eq!(made(Stdio::piped(), "²"), (Some(1), "usage: scripts/synthetic_log.py LINES".to_owned()));
 }
 
 /// What it printed, each line as words.
