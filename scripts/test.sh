@@ -77,31 +77,27 @@ packages() {
 }
 beside packages
 run cargo fmt --check
-run cargo clippy --all-targets --all-features "${locked[@]}" -- -D warnings
-# The client for Rust, a workspace of its own; its tests are run by those on servers,
-# out of the same folder, so that they are built here. Clippy reads it meanwhile: on its
-# own it would check a hundred crates once more. What it builds is not optimised anyway.
-client=(--manifest-path src/clients/rust/Cargo.toml --locked --all-features --target-dir "${CARGO_TARGET_DIR:-target}")
 run cargo fmt --check --manifest-path src/clients/rust/Cargo.toml
-client_is_built_and_linted() {
-    RUSTC_WORKSPACE_WRAPPER=clippy-driver cargo test --no-run "${client[@]}" 2>&1 | tee "$logs/client" || return
-    ! grep -q '^warning' "$logs/client" || { echo "warnings are errors here" && return 1; }
-}
-run client_is_built_and_linted
-run env RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --all-features "${locked[@]}"
-# One build for all tests.
+# One build for all tests. Clippy and rustdoc read what it compiles of this tree.
+export RUSTC_WORKSPACE_WRAPPER="$PWD/scripts/lint/compile.sh"
 tests=(cargo test --no-fail-fast --all-features "${locked[@]}")
 run "${tests[@]}" --no-run
+# The client for Rust, a workspace of its own; its tests are run by those on servers,
+# out of the same folder, so that they are built here.
+run cargo test --no-run --manifest-path src/clients/rust/Cargo.toml --locked --all-features \
+    --target-dir "${CARGO_TARGET_DIR:-target}"
 joined
 # Most tests wait for servers and programs that they have started: three times as many at a time as
 # there are processors take half of the time. Those with Envoys wait most.
 export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$((3 * $(nproc)))}"
-beside "${tests[@]}" --bins --test envoy --test replay --test types
+beside "${tests[@]}" --bins --test envoy --test replay --test torture
+# These only count: they take what the others leave.
+beside nice "${tests[@]}" --test architecture --test core --test types
 # The library that the tests have loaded: one without the features of the tools
 # would be built anew, with bindgen and two dozen other crates.
 if command -v python3 >/dev/null; then
-    beside env FLOODGATE_BUILD=debug/deps python3 scripts/bench/instructions.py --check tests/instructions.txt
+    beside nice env FLOODGATE_BUILD=debug/deps python3 scripts/bench/instructions.py --check tests/instructions.txt
 fi
-run "${tests[@]}" --test architecture --test core --test torture --test server
+run "${tests[@]}" --test server
 run "${tests[@]}" --doc
 joined

@@ -74,13 +74,38 @@ fn the_tests_end_with_a_verdict() {
     tested.sort_unstable();
     assert_eq!(tested, what_is_tested(), "{asked}");
 
-    cargo("clippy");
+    cargo("fmt");
     let output = run(dir.path(), &script, &[]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(!output.status.success());
     let last = said.lines().last().unwrap();
     assert!(last.starts_with("make test: FAILED after 0 min "), "{said}");
-    assert!(last.contains(", at: cargo clippy --all-targets"), "{said}");
+    assert!(last.contains(", at: cargo fmt --check"), "{said}");
+}
+
+#[test]
+fn what_is_compiled_for_the_tests_is_read_by_clippy_and_rustdoc() {
+    let dir = tempfile::tempdir().unwrap();
+    let compiled = |source: &str| {
+        fs::write(dir.path().join("lib.rs"), source).unwrap();
+        let asked =
+            ["rustc", "--crate-name=read", "--edition=2024", "--crate-type", "lib", "lib.rs", "--emit=link"];
+        let script = root().join("scripts/lint/compile.sh");
+        let mut compiler = Command::new(script);
+        let output =
+            compiler.args(asked).args(["--out-dir", "built"]).current_dir(dir.path()).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (done, said) = compiled("//! A crate.\n");
+    assert!(done && said.is_empty(), "{said}");
+    assert!(dir.path().join("built/libread.rlib").exists());
+
+    let (done, said) = compiled("//! A crate.\nfn unused() {}\n");
+    assert!(!done && said.contains("function `unused` is never used"), "{said}");
+    let (done, said) = compiled("//! A crate.\npub fn one() -> u8 { return 1; }\n");
+    assert!(!done && said.contains("clippy::needless_return"), "{said}");
+    let (done, said) = compiled("//! A crate, like [`nothing`].\n");
+    assert!(!done && said.contains("unresolved link to `nothing`"), "{said}");
 }
 
 #[test]
