@@ -19,7 +19,7 @@ logs=$cache/torture
 mkdir -p "$logs"
 
 # Each part: its name, which is also its place in the table, and what it is.
-parts=(suite kills requests files cluster sentinel operations defrag soak valgrind asan fuzz)
+parts=(properties suite kills requests files cluster sentinel operations defrag soak valgrind asan fuzz)
 declare -A tests=(
     [kills]="crash:: disk::"
     [requests]="hostile:: regressions:: limited_user"
@@ -110,6 +110,12 @@ watched() {
     fi
 }
 
+# Ten times the cases of `make test`.
+properties_part() {
+    begin properties all "properties of the core"
+    PROPTEST_CASES=100000 run core
+}
+
 # The server for that, or a row that says why not: plain PART COMMAND.
 plain_server() {
     local program
@@ -198,6 +204,7 @@ part() {
 
 for part in "${wanted[@]}"; do
     case $part in
+        properties) properties_part ;;
         valgrind) valgrind_part ;;
         asan) asan_part ;;
         defrag) defrag_part ;;

@@ -64,7 +64,7 @@ fn a_flood_of_different_limits_is_swept() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     /// Texts come again or in turn, some in other words for the same limits, while sets that
     /// nobody uses are swept and their numbers given to others.

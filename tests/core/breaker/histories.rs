@@ -5,6 +5,7 @@
 //! changed something, and through the encoding, at every step.
 
 use super::key::{START, breaker};
+use crate::checked_limiter::cases;
 use crate::models::breaker::BreakerModel;
 use floodgate::core::breaker::{
     Breaker, Circuit, CircuitState, Force, Permit, Report, ReportOutcome, Reporter, Transitions,
@@ -392,7 +393,7 @@ impl History {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40_000, ..ProptestConfig::default() })]
+    #![proptest_config(cases())]
 
     #[test]
     fn every_history_agrees_with_the_model(
