@@ -12,6 +12,8 @@ import subprocess
 import sys
 import threading
 import time
+from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -32,23 +34,25 @@ class Exact:
     def __init__(self, count: int, period: float):
         self.count = count
         self.period = period
-        self.granted: list[tuple[float, str]] = []
+        self.granted: deque[tuple[float, str]] = deque()
 
     def remaining(self, now: float) -> int:
-        self.granted = [grant for grant in self.granted if grant[0] > now - self.period]
+        while self.granted and self.granted[0][0] <= now - self.period:
+            self.granted.popleft()
         return self.count - len(self.granted)
 
     def take(self, now: float, units: int, who: str, partial: bool) -> Decision:
         free = self.remaining(now)
         units = min(units, free) if partial else units if units <= free else 0
-        self.granted += [(now, who)] * units
+        self.granted.extend([(now, who)] * units)
         return Decision(units, self.count, free - units, 0 if units else 1, 1, 0)
 
     def give_back(self, who: str, units: int) -> None:
-        for _ in range(units):
-            own = [grant for grant in self.granted if grant[1] == who]
-            if own:
-                self.granted.remove(own[-1])
+        """The last of its units go first."""
+        for at in reversed(range(len(self.granted))):
+            if units and self.granted[at][1] == who:
+                del self.granted[at]
+                units -= 1
 
 
 class World:
@@ -166,8 +170,11 @@ class World:
     def check(self) -> None:
         """In any period at most `count`, and what was out when it began."""
         period, count = self.server.period, self.server.count
+        moments = [at for at, _ in self.spent]
+        spent_before = list(itertools.accumulate((units for _, units in self.spent), initial=0))
         for begin, out in self.outs:
-            used = sum(units for at, units in self.spent if begin <= at < begin + period)
+            first, end = (bisect_left(moments, at) for at in (begin, begin + period))
+            used = spent_before[end] - spent_before[first]
             assert used <= count + out, (begin, used, count, out)
 
 
