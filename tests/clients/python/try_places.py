@@ -5,8 +5,10 @@ import asyncio
 import logging
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -420,6 +422,33 @@ async def a_sentinel_that_is_slow(hosts: str) -> None:
     assert len(lines) == 1 and "no Sentinel names a master of 'floodgate'; no answer within 0.9 s" in lines[0], lines
 
 
+def a_late_answer_goes_to_nobody_else(hosts: str) -> None:
+    """A request falls back while the master hangs. The next one does not get the answer to it."""
+    url = f"floodgate+sentinel://{hosts}/floodgate"
+    sentinel: Any = redis.Redis(port=int(hosts.rpartition(":")[2]))
+    master: Any = redis.Redis(port=sentinel.sentinel_masters()["floodgate"]["port"])
+    goes_on = partial(master.execute_command, "CLIENT", "UNPAUSE")
+    with Server(url, patience=2, rest=0) as server:
+        limiter = Limiter(server, FailClosed())
+        assert limiter.acquire("late:other", "1000/h").from_redis
+        master.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
+        assert not limiter.acquire("late", "1/h").from_redis
+        threading.Timer(0.5, goes_on).start()
+        decision = limiter.acquire("late:other", "1000/h")
+        assert (decision.from_redis, decision.limit, decision.remaining) == (True, 1000, 998), decision
+    storage: Any = storage_from_string(url, socket_timeout=2)
+    assert storage.incr("late:other", 60) == 1
+    master.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
+    try:
+        storage.incr("late", 60, 5)
+        raise AssertionError("it hangs")
+    except redis.TimeoutError:
+        pass
+    threading.Timer(0.5, goes_on).start()
+    assert storage.incr("late:other", 60) == 2
+    storage.reset()
+
+
 def connections(listener: socket.socket) -> int:
     """How many were made since it was last asked."""
     made = 0
@@ -448,6 +477,7 @@ asyncio.run(a_storage_waits_once_for_a_node(PLACES[0]))
 asyncio.run(sentinels_with_a_password(sys.argv[2]))
 asyncio.run(a_sentinel_that_hangs(sys.argv[2]))
 asyncio.run(a_sentinel_that_is_slow(sys.argv[2]))
+a_late_answer_goes_to_nobody_else(sys.argv[2])
 
 for uri in PLACES:
     storage: Any = storage_from_string(uri, socket_timeout=20)
