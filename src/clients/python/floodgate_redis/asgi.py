@@ -135,7 +135,8 @@ def _with_headers(send: Send, own: Mapping[str, str], of_route: Mapping[str, str
             said = list(message.get("headers", []))
             names = {bytes(name).lower() for name, _ in said}
             added = _encoded({**own, **of_route})
-            message["headers"] = [*said, *(pair for pair in added if pair[0] not in names)]
+            # In a copy, because an application may send the same message again.
+            message = {**message, "headers": [*said, *(pair for pair in added if pair[0] not in names)]}
         await send(message)
 
     return send_with_headers

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 from django.conf import settings  # type: ignore[import-untyped]
 from django.core.exceptions import ImproperlyConfigured  # type: ignore[import-untyped]
+from django.core.signals import setting_changed  # type: ignore[import-untyped]
 from django.utils.module_loading import import_string  # type: ignore[import-untyped]
 
 from .. import arguments
@@ -35,6 +36,15 @@ def project_limiter() -> Limiter:
             'Limiter(Server("redis://localhost:6379"), LocalBucket(rate=5))'
         )
     return found.without_memory()
+
+
+def _setting_changed(*, setting: str, **_: Any) -> None:
+    """Tests override settings: the next request looks at them again."""
+    if setting == "FLOODGATE_LIMITER":
+        project_limiter.cache_clear()
+
+
+setting_changed.connect(_setting_changed)
 
 
 class Throttle:
