@@ -30,12 +30,13 @@ def _refuses(*_: object, **__: object) -> None:
 
 def without_threads(does: Callable[[], None]) -> None:
     """As while an interpreter of 3.12 ends, or where the container has no more processes to give."""
-    untyped: Any = threading
-    starts, untyped._start_new_thread = untyped._start_new_thread, _refuses
+    name = "_start_joinable_thread" if sys.version_info >= (3, 13) else "_start_new_thread"
+    starts = getattr(threading, name)
+    setattr(threading, name, _refuses)
     try:
         does()
     finally:
-        untyped._start_new_thread = starts
+        setattr(threading, name, starts)
 
 
 def work_goes_on_without_a_thread() -> None:
