@@ -126,8 +126,23 @@ async def a_mounted_application_has_a_state_of_its_own() -> None:
         assert [(await asked(app, "/sub/stated"))[0] for _ in range(2)] == [200, 429]
 
 
+async def a_message_that_an_application_sends_again() -> None:
+    """It is the application's own: the headers of one caller are not in the response to another."""
+    start: Any = {"type": "http.response.start", "status": 200, "headers": []}
+
+    async def constant(scope: Any, receive: Any, send: Any) -> None:
+        await send(start)
+        await send({"type": "http.response.body", "body": b""})
+
+    async with Server(URL, patience=20) as server:
+        limited = RateLimit(constant, Limiter(server, FailClosed()), "10/h", name="constant")
+        assert [await asked(limited, "/") for _ in range(2)] == [(200, "9"), (200, "8")]
+    assert start["headers"] == []
+
+
 def main() -> None:
     asyncio.run(routes_of_fastapi())
+    asyncio.run(a_message_that_an_application_sends_again())
     asyncio.run(routes_of_routers())
     asyncio.run(a_mounted_application_has_a_state_of_its_own())
     print("done", flush=True)

@@ -196,7 +196,7 @@ def who_waits_shares_the_places(server: Server) -> None:
 
 
 def start(part: str) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen([sys.executable, "-B", __file__, *sys.argv[1:3], part])
+    return subprocess.Popen([sys.executable, __file__, *sys.argv[1:3], part])
 
 
 def one_of_several(part: str) -> None:

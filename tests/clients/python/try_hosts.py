@@ -22,7 +22,7 @@ from floodgate_redis.pyrate import AsyncFloodgateBucket, FloodgateBucket, Floodg
 from outage import URL, admin, eventually, four_processes, please
 from pyrate_limiter import Duration, FixedWindow, Rate, RateItem, TokenBucket
 from pyrate_limiter import Limiter as Pyrate
-from uvicorned import Response, Uvicorn
+from uvicorned import Preforked, Response
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SECOND, HOUR = Duration.SECOND, Duration.HOUR
@@ -33,12 +33,14 @@ def used(key: str, limits: str) -> int:
 
 
 # Of four processes.
-PYRATE = """
+IMPORTS = """
 import sys, threading, time
 from floodgate_redis import FailClosed, Limiter, Server
 from floodgate_redis.pyrate import FloodgateBuckets
 from pyrate_limiter import Duration, Rate
 from pyrate_limiter import Limiter as Pyrate
+"""
+PYRATE = """
 limiter = Pyrate(FloodgateBuckets(Limiter(Server(sys.argv[1], patience=20), FailClosed()), [Rate(90, Duration.HOUR)]))
 def take():
     time.sleep(0.02)
@@ -107,7 +109,7 @@ def pyrate() -> None:
             assert await bucket.count() == 0
 
     asyncio.run(asynchronous())
-    passed = four_processes("rl.acquire", PYRATE)
+    passed = four_processes("rl.acquire", IMPORTS, PYRATE)
     # Counted and not heard of are those under way when it was killed: one a process.
     assert 90 - 4 <= passed <= 90 == used("pyrate:four", "90/3600000ms"), passed
     server.close()
@@ -119,7 +121,7 @@ def status(responses: list[Response]) -> list[int]:
 
 def django_and_wsgi() -> None:
     django: dict[str, Any] = {"workers": 4, "interface": "wsgi", "probe": "/free", "REDIS_URL": URL}
-    web = Uvicorn("django_app:app", **django, REDIS_PATIENCE="20")
+    web = Preforked("django_app:app", **django, REDIS_PATIENCE="20")
     # As the host reads a rate: of `5/month` the m.
     month = [web.get("/rest/month") for _ in range(6)]
     assert status(month) == [200] * 5 + [429]
@@ -142,7 +144,7 @@ def django_and_wsgi() -> None:
     # Four processes are one limit, with the server killed and frozen in between. They wait for
     # less long than it is frozen.
     web.stop()
-    web = Uvicorn("django_app:app", **django, REDIS_PATIENCE="2")
+    web = Preforked("django_app:app", **django, REDIS_PATIENCE="2")
     paths = ["/rest/anon", "/ninja/anon", "/wsgi/page"]
     for what, back, caller in [("down", "up", "127.0.0.4"), ("freeze", "thaw", "127.0.0.5")]:
         granted, undecided = dict.fromkeys(paths, 0), dict.fromkeys(paths, 0)
@@ -191,6 +193,18 @@ def django_and_wsgi() -> None:
     assert [said[0] for said in told] == ["429 Too Many Requests"] * 2 and dict(told[0][1])["Content-Length"] == "29"
 
 
+def settings_that_a_test_overrides() -> None:
+    os.environ.update(REDIS_URL=URL, REDIS_PATIENCE="20")
+    import django_app  # noqa: F401
+    from django.test import override_settings  # type: ignore[import-untyped]
+    from floodgate_redis.django import project_limiter
+
+    before = project_limiter().server
+    with override_settings(FLOODGATE_LIMITER=Limiter(Server(URL), FailClosed())):
+        assert project_limiter().server is not before
+    assert project_limiter().server is before
+
+
 def limiters_for_asyncio() -> None:
     """Plug-ins without asyncio refuse them, and the other way round."""
     from floodgate_redis.celery import limited
@@ -230,7 +244,7 @@ def workers(folder: str) -> Iterator[None]:
     """Four processes of Celery."""
     for name in ("queue", "control"):
         os.mkdir(f"{folder}/{name}")
-    command = ["setpriv", "--pdeathsig", "TERM", "--", sys.executable, "-B", "-m", "celery", "-A", "celery_app"]
+    command = ["setpriv", "--pdeathsig", "TERM", "--", sys.executable, "-m", "celery", "-A", "celery_app"]
     command += ["worker", "-c", "4", "--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "critical"]
     environment = os.environ | {"FOLDER": folder, "REDIS_URL": URL}
     process = subprocess.Popen(command, cwd=HERE, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -296,6 +310,7 @@ def celery() -> None:
 def main() -> None:
     pyrate()
     limiters_for_asyncio()
+    settings_that_a_test_overrides()
     what_comes_of_a_task()
     django_and_wsgi()
     celery()

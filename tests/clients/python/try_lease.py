@@ -4,7 +4,6 @@ PLAIN. Talks as try_recipes.py does."""
 import asyncio
 import heapq
 import itertools
-import logging
 import math
 import os
 import random
@@ -12,6 +11,8 @@ import subprocess
 import sys
 import threading
 import time
+from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -21,7 +22,8 @@ import redis
 from floodgate_redis import Decision, FailClosed, Lease, Limiter, LocalBucket, Server
 from floodgate_redis.lease import LEAST, Book, Held
 
-from outage import eventually, please
+from log_capture import LogCapture
+from outage import FOUR, eventually, please
 URL = f"redis://127.0.0.1:{sys.argv[1]}"
 admin: Any = redis.Redis(port=int(sys.argv[1]), decode_responses=True, protocol=2)
 
@@ -32,23 +34,25 @@ class Exact:
     def __init__(self, count: int, period: float):
         self.count = count
         self.period = period
-        self.granted: list[tuple[float, str]] = []
+        self.granted: deque[tuple[float, str]] = deque()
 
     def remaining(self, now: float) -> int:
-        self.granted = [grant for grant in self.granted if grant[0] > now - self.period]
+        while self.granted and self.granted[0][0] <= now - self.period:
+            self.granted.popleft()
         return self.count - len(self.granted)
 
     def take(self, now: float, units: int, who: str, partial: bool) -> Decision:
         free = self.remaining(now)
         units = min(units, free) if partial else units if units <= free else 0
-        self.granted += [(now, who)] * units
+        self.granted.extend([(now, who)] * units)
         return Decision(units, self.count, free - units, 0 if units else 1, 1, 0)
 
     def give_back(self, who: str, units: int) -> None:
-        for _ in range(units):
-            own = [grant for grant in self.granted if grant[1] == who]
-            if own:
-                self.granted.remove(own[-1])
+        """The last of its units go first."""
+        for at in reversed(range(len(self.granted))):
+            if units and self.granted[at][1] == who:
+                del self.granted[at]
+                units -= 1
 
 
 class World:
@@ -166,8 +170,11 @@ class World:
     def check(self) -> None:
         """In any period at most `count`, and what was out when it began."""
         period, count = self.server.period, self.server.count
+        moments = [at for at, _ in self.spent]
+        spent_before = list(itertools.accumulate((units for _, units in self.spent), initial=0))
         for begin, out in self.outs:
-            used = sum(units for at, units in self.spent if begin <= at < begin + period)
+            first, end = (bisect_left(moments, at) for at in (begin, begin + period))
+            used = spent_before[end] - spent_before[first]
             assert used <= count + out, (begin, used, count, out)
 
 
@@ -227,9 +234,11 @@ def used(key: str) -> int:
 TRIPS = ("rl.acquire", "rl.reserve", "rl.commit", "rl.release")
 
 # One of four processes that take as much as they get, until their input is closed.
-TAKES = """
+IMPORTS = """
 import sys, threading, time
 from floodgate_redis import FailClosed, Lease, Limiter, Server
+"""
+TAKES = """
 ended = threading.Event()
 threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
 passed = asked = 0
@@ -237,85 +246,107 @@ with Server(sys.argv[1], patience=2) as server, Lease(Limiter(server, FailClosed
     while not ended.is_set():
         passed += lease.acquire().granted
         asked += 1
-        time.sleep(0.0005)
-print(passed, asked)
+        time.sleep(0.001)
+os.write(1, f"{passed} {asked}\\n".encode())  # at once, for others write there, too
+for child in children:
+    os.waitpid(child, 0)
 """
+
+
+def trips_are_saved_and_the_rest_goes_back(limiter: Limiter) -> None:
+    before = calls(*TRIPS)
+    # Longer than a round trip takes on a busy machine: what comes later cannot be spent.
+    with Lease(limiter, "l:1", "1000000/h", processes=1, interval=0.4) as lease:
+        for _ in range(3000):
+            assert lease.acquire().granted
+            time.sleep(0.0003)
+        assert used("l:1") > 3000, "units are on lease"
+    trips = calls(*TRIPS) - before
+    assert trips < 3000 / 5, f"{trips} round trips for 3000 requests"
+    assert used("l:1") == 3000, "what was not spent went back"
+    assert not admin.execute_command("RL.RESERVATIONS", "l:1")
+    assert lease.acquire().granted and used("l:1") == 3001, "closed, it asks"
+
+
+def left_alone_it_gives_back(limiter: Limiter) -> None:
+    with Lease(limiter, "l:2", "1000000/h", processes=1, interval=0.05) as lease, ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(lambda _: lease.acquire(2).granted, range(2000))) == 4000
+        eventually("it gives back what nobody asks for", lambda: used("l:2") == 4000)
+        eventually("its thread ends", lambda: lease._worker is None)
+        assert lease.acquire().granted
+
+
+def a_child_takes_its_own(limiter: Limiter) -> None:
+    with Lease(limiter, "l:3", "1000000/h", processes=1) as lease:
+        leases(lease)
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if lease._book.held is None and lease._worker is None else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def what_is_not_worth_a_lease_or_cannot_have_one(limiter: Limiter) -> None:
+    before = calls("rl.reserve")
+    with Lease(limiter, "l:4", "30/h", processes=4) as lease:
+        assert sum(lease.acquire().granted for _ in range(100)) == 30
+    assert calls("rl.reserve") == before and used("l:4") == 30
+    for wrong in ({"limits": "concurrent:5"}, {"limits": "9/m,9/m:per=call"}, {"processes": 0}, {"interval": 0.0}):
+        try:
+            Lease(limiter, "l:5", **{"processes": 1, **wrong})  # type: ignore[arg-type]
+            raise AssertionError(wrong)
+        except ValueError:
+            pass
+
+
+def who_may_not_reserve_asks_each_time() -> None:
+    """And is told once."""
+    said = LogCapture()
+    admin.execute_command("ACL", "SETUSER", "few", "on", ">secret", "~*", "+rl.acquire", "+rl.quota", "+rl.help")
+    few = Limiter(Server(URL.replace("//", "//few:secret@"), patience=20), FailClosed())
+    with few.server, Lease(few, "l:6", "100000/h", processes=1, interval=0.4) as lease:
+
+        def is_refused_often() -> bool:
+            assert all(lease.acquire().granted for _ in range(20))
+            return int(admin.info("commandstats")["cmdstat_rl.reserve"]["rejected_calls"]) >= 3
+
+        eventually("it is refused", is_refused_often)
+    told = said()
+    assert len(told) == 1 and told[0].startswith("no lease on l:6, each request asks: "), told
+
+
+def limits_that_count_calls_are_not_leased(limiter: Limiter) -> None:
+    """Whoever has set them, and when."""
+    admin.execute_command("RL.POLICY", "SET", "calls", "500/h:per=call", "PREFIX", "lc:")
+    before = calls("rl.reserve")
+    for key, limits in [("lc:1", None), ("l:7", "@calls")]:
+        with Lease(limiter, key, limits, processes=1) as lease:
+            assert granted(lease, 1000) == 500, key
+    assert calls("rl.reserve") == before
+    with Lease(limiter, "l:8", "1000000/h", processes=1) as lease:
+        leases(lease)
+        admin.execute_command("RL.PIN", "l:8", "500/h:per=call")
+        eventually("it leases no more", lambda: not lease.acquire().granted or not lease._words.may_lease())
+        assert granted(lease, 1000) <= 500
+
+
+def a_policy_and_a_block_hold(limiter: Limiter) -> None:
+    admin.execute_command("RL.POLICY", "SET", "leased", "100000/h", "PREFIX", "lp:")
+    with Lease(limiter, "lp:1", processes=2) as lease:
+        leases(lease)
+        admin.execute_command("RL.BLOCK", "lp:1", "FOR", "1h")
+        eventually("it is denied", lambda: not lease.acquire().granted)
 
 
 def on_a_server() -> None:
     with Server(URL, patience=20) as server:
         limiter = Limiter(server, FailClosed())
-        before = calls(*TRIPS)
-        # Longer than a round trip takes on a busy machine: what comes later cannot be spent.
-        with Lease(limiter, "l:1", "1000000/h", processes=1, interval=0.4) as lease:
-            for _ in range(3000):
-                assert lease.acquire().granted
-                time.sleep(0.0003)
-            assert used("l:1") > 3000, "units are on lease"
-        trips = calls(*TRIPS) - before
-        assert trips < 3000 / 5, f"{trips} round trips for 3000 requests"
-        assert used("l:1") == 3000, "what was not spent went back"
-        assert not admin.execute_command("RL.RESERVATIONS", "l:1")
-        assert lease.acquire().granted and used("l:1") == 3001, "closed, it asks"
-
-        # Left alone it gives back.
-        with Lease(limiter, "l:2", "1000000/h", processes=1, interval=0.05) as lease, ThreadPoolExecutor(4) as pool:
-            assert sum(pool.map(lambda _: lease.acquire(2).granted, range(2000))) == 4000
-            eventually("it gives back what nobody asks for", lambda: used("l:2") == 4000)
-            eventually("its thread ends", lambda: lease._worker is None)
-            assert lease.acquire().granted
-        # A child takes its own.
-        with Lease(limiter, "l:3", "1000000/h", processes=1) as lease:
-            leases(lease)
-            child = os.fork()
-            if child == 0:
-                os._exit(0 if lease._book.held is None and lease._worker is None else 1)
-            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        # A limit too small to be worth it.
-        before = calls("rl.reserve")
-        with Lease(limiter, "l:4", "30/h", processes=4) as lease:
-            assert sum(lease.acquire().granted for _ in range(100)) == 30
-        assert calls("rl.reserve") == before and used("l:4") == 30
-        for wrong in ({"limits": "concurrent:5"}, {"limits": "9/m,9/m:per=call"}, {"processes": 0}, {"interval": 0.0}):
-            try:
-                Lease(limiter, "l:5", **{"processes": 1, **wrong})  # type: ignore[arg-type]
-                raise AssertionError(wrong)
-            except ValueError:
-                pass
-        # Who may not reserve asks each time, and is told once.
-        told: list[str] = []
-        handler = logging.Handler()
-        handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
-        logging.getLogger("floodgate_redis").addHandler(handler)
-        admin.execute_command("ACL", "SETUSER", "few", "on", ">secret", "~*", "+rl.acquire", "+rl.quota", "+rl.help")
-        few = Limiter(Server(URL.replace("//", "//few:secret@"), patience=20), FailClosed())
-        with few.server, Lease(few, "l:6", "100000/h", processes=1, interval=0.4) as lease:
-
-            def is_refused_often() -> bool:
-                assert all(lease.acquire().granted for _ in range(20))
-                return int(admin.info("commandstats")["cmdstat_rl.reserve"]["rejected_calls"]) >= 3
-
-            eventually("it is refused", is_refused_often)
-        logging.getLogger("floodgate_redis").removeHandler(handler)
-        assert len(told) == 1 and told[0].startswith("no lease on l:6, each request asks: "), told
-        # Limits that count calls are not leased, whoever has set them, and when.
-        admin.execute_command("RL.POLICY", "SET", "calls", "500/h:per=call", "PREFIX", "lc:")
-        before = calls("rl.reserve")
-        for key, limits in [("lc:1", None), ("l:7", "@calls")]:
-            with Lease(limiter, key, limits, processes=1) as lease:
-                assert granted(lease, 1000) == 500, key
-        assert calls("rl.reserve") == before
-        with Lease(limiter, "l:8", "1000000/h", processes=1) as lease:
-            leases(lease)
-            admin.execute_command("RL.PIN", "l:8", "500/h:per=call")
-            eventually("it leases no more", lambda: not lease.acquire().granted or not lease._words.may_lease())
-            assert granted(lease, 1000) <= 500
-        # A policy, and an operator's block, hold.
-        admin.execute_command("RL.POLICY", "SET", "leased", "100000/h", "PREFIX", "lp:")
-        with Lease(limiter, "lp:1", processes=2) as lease:
-            leases(lease)
-            admin.execute_command("RL.BLOCK", "lp:1", "FOR", "1h")
-            eventually("it is denied", lambda: not lease.acquire().granted)
+        trips_are_saved_and_the_rest_goes_back(limiter)
+        left_alone_it_gives_back(limiter)
+        a_child_takes_its_own(limiter)
+        what_is_not_worth_a_lease_or_cannot_have_one(limiter)
+        who_may_not_reserve_asks_each_time()
+        limits_that_count_calls_are_not_leased(limiter)
+        a_policy_and_a_block_hold(limiter)
 
 
 async def by_asyncio() -> None:
@@ -347,16 +378,17 @@ async def by_asyncio() -> None:
 
 def four_processes() -> None:
     """Together they get what the limit has, with the server killed and frozen in between."""
-    command = [sys.executable, "-B", "-c", TAKES, URL]
+    command = [sys.executable, "-c", IMPORTS + FOUR + TAKES, URL]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    processes = [subprocess.Popen(command, **pipes) for _ in range(4)]
+    processes = subprocess.Popen(command, **pipes)
     eventually("they lease", lambda: used("four") > 1500)
     for what, back, least in [("down", "up", 4000), ("freeze", "thaw", 7000)]:
         please(what)
         time.sleep(1)
         please(back)
         eventually("they go on", lambda least=least: used("four") > least)
-    told = [process.communicate(timeout=60)[0].split() for process in processes]
+    told = [line.split() for line in processes.communicate(timeout=60)[0].splitlines()]
+    assert len(told) == 4, told
     passed = sum(int(one) for one, _ in told)
     # What was granted and not heard of stays charged, or came back: never the other way round.
     assert 5000 < passed <= used("four") <= 20_000, (passed, used("four"))

@@ -16,12 +16,15 @@ from litellm.exceptions import RateLimitError  # type: ignore[import-not-found]
 from log_capture import LogCapture
 from outage import URL, four_processes
 
-LITELLM = """
+# Of four processes.
+IMPORTS = """
 import asyncio, sys, threading, time
 from types import SimpleNamespace
 import floodgate_redis.asyncio as aio
 from fastapi import HTTPException
 from floodgate_redis.litellm import TokenLimits
+"""
+LITELLM = """
 loop = asyncio.new_event_loop()
 async def made():
     return TokenLimits(aio.Limiter(aio.Server(sys.argv[1], patience=20), aio.FailClosed()), {"key": "90/h"}, estimate=lambda *_: 2)
@@ -382,7 +385,7 @@ async def all_subjects() -> None:
 
 estimates()
 asyncio.run(all_subjects())
-passed = four_processes("rl.reserve", LITELLM)
+passed = four_processes("rl.reserve", IMPORTS, LITELLM)
 # Of each that was under way when it was killed an estimate of 2 may stand.
 assert 90 - 4 * 4 - 1 <= passed <= 90, passed
 print("done", flush=True)

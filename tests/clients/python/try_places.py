@@ -2,11 +2,12 @@
 try_places.py NODES SENTINELS, each as host:port,host:port."""
 
 import asyncio
-import logging
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,6 +27,7 @@ from limits.errors import ConfigurationError
 from limits.storage import storage_from_string
 from limits.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter, SlidingWindowCounterRateLimiter
 from faulty_proxies import SlowWay
+from log_capture import LogCapture
 
 PLACES = [f"floodgate+cluster://{sys.argv[1]}", f"floodgate+sentinel://{sys.argv[2]}/floodgate"]
 KEYS = [f"key-{i}" for i in range(20)]
@@ -203,10 +205,7 @@ def owns(node: Any, key: str) -> bool:
 
 def a_node_that_is_away(url: str) -> None:
     """Only its keys fall back."""
-    lines: list[str] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
-    logging.getLogger("floodgate_redis").addHandler(handler)
+    said = LogCapture()
     of_first = [owns(NODES[0], key) for key in KEYS]
     assert {True, False} == set(of_first)
     with Server(url, patience=3, rest=0.2) as server:
@@ -220,6 +219,7 @@ def a_node_that_is_away(url: str) -> None:
         first = KEYS[of_first.index(True)]
         eventually("it is back", lambda: limiter.acquire(first, "1000/h:name=away").from_redis)
     port = NODES[0].connection_pool.connection_kwargs["port"]
+    lines = said()
     assert lines[0].startswith(f"Redis at 127.0.0.1:{port} is away, the fallback decides: "), lines
     assert lines[1:] == [f"Redis at 127.0.0.1:{port} is back"], lines
 
@@ -411,13 +411,38 @@ async def a_sentinel_that_is_slow(hosts: str) -> None:
             async with aio.Server(f"floodgate+sentinel://{asked}/floodgate", patience=6) as other:
                 assert (await aio.Limiter(other, FailClosed()).acquire("slow", "1000/h")).from_redis, asked
     # Where none is heard in time, the log says which service it was.
-    lines: list[str] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
-    logging.getLogger("floodgate_redis").addHandler(handler)
+    said = LogCapture()
     async with aio.Server(f"floodgate+sentinel://{slow}/floodgate", patience=1) as other:
         assert not (await aio.Limiter(other, FailClosed()).acquire("slow", "1000/h")).from_redis
+    lines = said()
     assert len(lines) == 1 and "no Sentinel names a master of 'floodgate'; no answer within 0.9 s" in lines[0], lines
+
+
+def a_late_answer_goes_to_nobody_else(hosts: str) -> None:
+    """A request falls back while the master hangs. The next one does not get the answer to it."""
+    url = f"floodgate+sentinel://{hosts}/floodgate"
+    sentinel: Any = redis.Redis(port=int(hosts.rpartition(":")[2]))
+    master: Any = redis.Redis(port=sentinel.sentinel_masters()["floodgate"]["port"])
+    goes_on = partial(master.execute_command, "CLIENT", "UNPAUSE")
+    with Server(url, patience=2, rest=0) as server:
+        limiter = Limiter(server, FailClosed())
+        assert limiter.acquire("late:other", "1000/h").from_redis
+        master.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
+        assert not limiter.acquire("late", "1/h").from_redis
+        threading.Timer(0.5, goes_on).start()
+        decision = limiter.acquire("late:other", "1000/h")
+        assert (decision.from_redis, decision.limit, decision.remaining) == (True, 1000, 998), decision
+    storage: Any = storage_from_string(url, socket_timeout=2)
+    assert storage.incr("late:other", 60) == 1
+    master.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
+    try:
+        storage.incr("late", 60, 5)
+        raise AssertionError("it hangs")
+    except redis.TimeoutError:
+        pass
+    threading.Timer(0.5, goes_on).start()
+    assert storage.incr("late:other", 60) == 2
+    storage.reset()
 
 
 def connections(listener: socket.socket) -> int:
@@ -431,25 +456,7 @@ def connections(listener: socket.socket) -> int:
         return made
 
 
-urls_as_they_are_read()
-for place in PLACES:
-    everything(place)
-    asyncio.run(everything_in_asyncio(place))
-    several_event_loops(place)
-    asyncio.run(as_many_as_the_url_says(place))
-    asyncio.run(no_time_of_redis_py_holds(place))
-a_plain_server_says_the_way_out()
-a_cluster_without_floodgate()
-asyncio.run(its_rights_suffice(PLACES[0]))
-asyncio.run(keys_on_their_way(PLACES[0]))
-a_node_that_is_away(PLACES[0])
-a_node_that_cannot_write(PLACES[0])
-asyncio.run(a_storage_waits_once_for_a_node(PLACES[0]))
-asyncio.run(sentinels_with_a_password(sys.argv[2]))
-asyncio.run(a_sentinel_that_hangs(sys.argv[2]))
-asyncio.run(a_sentinel_that_is_slow(sys.argv[2]))
-
-for uri in PLACES:
+def each_strategy_of_limits(uri: str) -> None:
     storage: Any = storage_from_string(uri, socket_timeout=20)
     assert storage.check()
     for strategy in (FixedWindowRateLimiter, MovingWindowRateLimiter, SlidingWindowCounterRateLimiter):
@@ -460,16 +467,46 @@ for uri in PLACES:
         limiter.clear(MINUTE, KEYS[0])
         assert limiter.get_window_stats(MINUTE, KEYS[0]).remaining == 3
         assert storage.reset() == len(KEYS) - 1, "keys of all nodes"
-    asyncio.run(by_asyncio(uri))
 
-pool: Any = redis.ConnectionPool()
-for wrong, options in (
-    ("floodgate+cluster://nobody", {}),
-    (f"floodgate+sentinel://{sys.argv[2]}", {}),
-    *((place, {"connection_pool": pool}) for place in PLACES),
-):
-    try:
-        storage_from_string(wrong, **options)
-        raise AssertionError(wrong)
-    except ConfigurationError:
-        pass
+
+def uris_that_no_storage_takes(sentinels: str) -> None:
+    pool: Any = redis.ConnectionPool()
+    for wrong, options in (
+        ("floodgate+cluster://nobody", {}),
+        (f"floodgate+sentinel://{sentinels}", {}),
+        *((place, {"connection_pool": pool}) for place in PLACES),
+    ):
+        try:
+            storage_from_string(wrong, **options)
+            raise AssertionError(wrong)
+        except ConfigurationError:
+            pass
+
+
+def main() -> None:
+    (cluster, _), sentinels = PLACES, sys.argv[2]
+    urls_as_they_are_read()
+    for place in PLACES:
+        everything(place)
+        asyncio.run(everything_in_asyncio(place))
+        several_event_loops(place)
+        asyncio.run(as_many_as_the_url_says(place))
+        asyncio.run(no_time_of_redis_py_holds(place))
+    a_plain_server_says_the_way_out()
+    a_cluster_without_floodgate()
+    asyncio.run(its_rights_suffice(cluster))
+    asyncio.run(keys_on_their_way(cluster))
+    a_node_that_is_away(cluster)
+    a_node_that_cannot_write(cluster)
+    asyncio.run(a_storage_waits_once_for_a_node(cluster))
+    asyncio.run(sentinels_with_a_password(sentinels))
+    asyncio.run(a_sentinel_that_hangs(sentinels))
+    asyncio.run(a_sentinel_that_is_slow(sentinels))
+    a_late_answer_goes_to_nobody_else(sentinels)
+    for place in PLACES:
+        each_strategy_of_limits(place)
+        asyncio.run(by_asyncio(place))
+    uris_that_no_storage_takes(sentinels)
+
+
+main()

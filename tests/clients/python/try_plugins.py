@@ -19,7 +19,7 @@ from limits.errors import ConfigurationError
 from limits.storage import storage_from_string
 from limits.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter, SlidingWindowCounterRateLimiter
 from outage import eventually, please
-from uvicorned import Response, Uvicorn
+from uvicorned import Preforked, Response, Uvicorn
 
 PORT = sys.argv[1]
 URI = f"floodgate://127.0.0.1:{PORT}/0"
@@ -28,22 +28,31 @@ PATIENT = f"{URI}?socket_timeout=20&socket_connect_timeout=20"
 admin: Any = redis.Redis(port=int(PORT), decode_responses=True, protocol=2)
 STRATEGIES = (FixedWindowRateLimiter, MovingWindowRateLimiter, SlidingWindowCounterRateLimiter)
 
-# One of several processes that take from one limit as fast as they can.
+# One of several processes that take from one limit by each strategy as fast as they can.
 TAKES = """
 import sys, floodgate_redis.limits, limits.strategies
 from limits import parse
 from limits.storage import storage_from_string
-limiter = getattr(limits.strategies, sys.argv[2])(storage_from_string(sys.argv[1]))
-print(sum(limiter.hit(parse("50/hour"), "four", sys.argv[2]) for _ in range(60)))
+storage = storage_from_string(sys.argv[1])
+for name in sys.argv[2:]:
+    limiter = getattr(limits.strategies, name)(storage)
+    sys.stdin.readline()  # until all processes have come so far
+    print(sum(limiter.hit(parse("50/hour"), "four", name) for _ in range(60)), flush=True)
 """
 
 
 def four_processes_are_one() -> None:
+    command = [sys.executable, "-c", TAKES, PATIENT, *(strategy.__name__ for strategy in STRATEGIES)]
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes: list[Any] = [subprocess.Popen(command, **pipes) for _ in range(4)]
     for strategy in STRATEGIES:
-        command = [sys.executable, "-B", "-c", TAKES, PATIENT, strategy.__name__]
-        processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-        taken = [int(process.communicate(timeout=60)[0]) for process in processes]
+        for process in processes:
+            process.stdin.write("\n")
+            process.stdin.flush()
+        taken = [int(process.stdout.readline()) for process in processes]
         assert sum(taken) == 50, (strategy, taken)
+    for process in processes:
+        process.communicate(timeout=60)
 
 
 def limits_as_it_says() -> None:
@@ -248,11 +257,11 @@ def main() -> None:
     four_processes_are_one()
 
     def hosts(patience: str) -> tuple[Uvicorn, Uvicorn]:
-        flask = Uvicorn(
+        flask = Preforked(
             "flask_app:app", workers=4, interface="wsgi", probe="/free", STORAGE=URI, REDIS_PATIENCE=patience
         )
         uris = {"STORAGE": f"{URI}?socket_timeout={patience}&socket_connect_timeout={patience}", "REDIS_URL": f"redis://127.0.0.1:{PORT}"}
-        return flask, Uvicorn("slowapi_app:limited", workers=4, REDIS_PATIENCE=patience, **uris)
+        return flask, Preforked("slowapi_app:limited", workers=4, REDIS_PATIENCE=patience, **uris)
 
     # Tests run on busy machines, where a server that is well may take seconds to answer.
     flask, fast = hosts("20")

@@ -89,7 +89,7 @@ async def waiting(server: Server, key: str) -> int:
 
 
 def the_first_request() -> None:
-    first = [sys.executable, "-B", os.path.join(os.path.dirname(__file__), "first.py")]
+    first = [sys.executable, os.path.join(os.path.dirname(__file__), "first.py")]
     said = subprocess.run(first, env=os.environ | {"REDIS_URL": URL}, capture_output=True, text=True, check=True)
     assert said.stdout == "9 left\n", said
 

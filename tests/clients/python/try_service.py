@@ -29,8 +29,8 @@ class Deployment:
 
     def __init__(self, app: str, limits: dict[str, Any], **environment: str):
         self.limits = limits
-        self.pair = Uvicorn(app, workers=2, **environment)
-        self.single = Uvicorn(app, workers=1, **environment)
+        self.pair = Uvicorn(app, workers=2, probe="/health", **environment)
+        self.single = Uvicorn(app, workers=1, probe="/health", **environment)
 
     def ask(self, uvicorn: Uvicorn, method: str, path: str, body: Any = None) -> Response | None:
         """None when a killed worker took the request with it."""
@@ -63,6 +63,7 @@ class Deployment:
         while len(killed) < 2:
             assert time.monotonic() < deadline, "there are no two workers"
             health = self.ask(self.pair, "GET", "/health")
+            time.sleep(0.01)
             worker = health.json()["worker"] if health and health.status == 200 else None
             if worker and worker not in killed:
                 os.kill(worker, signal.SIGKILL)

@@ -38,9 +38,7 @@ class Uvicorn:
 
     def start(self) -> None:
         # It ends when this process does, however that ends.
-        command = ["setpriv", "--pdeathsig", "TERM", "--", sys.executable, "-B", "-m", "uvicorn", self.app]
-        command += ["--port", str(self.port), "--workers", str(self.workers), "--log-level", "warning"]
-        command += ["--interface", self.interface]
+        command = ["setpriv", "--pdeathsig", "TERM", "--", sys.executable, *self.arguments()]
         folder = os.path.dirname(os.path.abspath(__file__))
         self.process = subprocess.Popen(
             command, cwd=folder, env=os.environ | self.environment, stdout=sys.stderr
@@ -54,6 +52,11 @@ class Uvicorn:
                 assert self.process.poll() is None, f"{self.app} ended"
                 assert time.monotonic() < deadline, f"{self.app} does not answer"
                 time.sleep(0.05)
+
+    def arguments(self) -> list[str]:
+        """Of Python."""
+        arguments = ["-m", "uvicorn", self.app, "--port", str(self.port), "--workers", str(self.workers)]
+        return [*arguments, "--log-level", "warning", "--interface", self.interface]
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
@@ -84,3 +87,10 @@ class Uvicorn:
 
     def get(self, path: str, caller: str = "127.0.0.1", **headers: str) -> Response:
         return self.request("GET", path, caller=caller, **headers)
+
+
+class Preforked(Uvicorn):
+    """Workers that are forked once the application is imported: see preforked.py."""
+
+    def arguments(self) -> list[str]:
+        return ["preforked.py", self.app, str(self.port), str(self.workers), self.interface]

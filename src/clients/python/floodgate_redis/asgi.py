@@ -1,10 +1,15 @@
-"""Limits for every request of an ASGI application (FastAPI, Starlette, Litestar,
-Quart, Django), the handshakes of WebSockets too: each response says in its headers how the
-caller stands, too many get 429 with Retry-After. Where the server of the application cannot answer a
-handshake with a status, too many are closed with 1013, which their clients see as 403.
+"""Middlewares that limit every request of an ASGI application: FastAPI, Starlette, Litestar,
+Quart, Django.
 
     app = RateLimit(app, limiter=limiter, limits="10/s,1000/h")
     app.add_middleware(RateLimit, limiter=limiter, limits="10/s,1000/h")    # FastAPI
+
+The headers of each response say what remains of the caller's limits. A denied request gets 429 with
+Retry-After. The handshake of a WebSocket is a request, too. Where the server of the application
+cannot answer a handshake with a status, a denied one is closed with 1013, and its client sees 403.
+
+`floodgate_redis.flask` has the middleware for WSGI. It has the same name, as all that this package has
+for asyncio and without.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -22,11 +27,12 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 Denial = Callable[[Scope, Decision, Mapping[str, str]], App]
-"""Makes the application that answers a denied request, with these headers."""
+"""Makes the application that answers a denied request. Its answer should carry these headers."""
 
 
 def too_many(scope: Scope, decision: Decision, headers: Mapping[str, str]) -> App:
-    """429 and a line of JSON."""
+    """The application that answers 429 with a line of JSON, by which a middleware denies unless it is
+    given another one."""
     body = b'{"error":"too many requests"}'
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -38,21 +44,22 @@ def too_many(scope: Scope, decision: Decision, headers: Mapping[str, str]) -> Ap
 
 
 ASKS = ("http", "websocket")
-"""Kinds of a scope that a client asks for."""
+"""The kinds of scopes that are limited. The others, such as `lifespan`, are no requests."""
 
 STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
-"""Messages that have the headers of a response."""
+"""The types of the messages that carry the headers of a response."""
 
 TRY_AGAIN_LATER = 1013
-"""The status with which a WebSocket is closed."""
+"""The status with which a denied WebSocket is closed."""
 
 ROUTE = "floodgate_redis.route"
-"""In the scope: what the limits of the route say of the caller, as headers."""
+"""The key in a scope under which `rate_limit` leaves the headers of the route's limits."""
 
 
 class RouteHeaders:
-    """A middleware for applications that limit single routes and have no `RateLimit`: what
-    those limits say stands in every response, whoever makes it."""
+    """A middleware for applications that limit single routes and have no `RateLimit`. It adds the
+    headers of the route's limits to each response, also to errors and to a `Response` that the route
+    returns."""
 
     def __init__(self, app: App):
         self.app = app
@@ -64,8 +71,12 @@ class RouteHeaders:
 
 
 class RateLimit:
-    """The middleware. `caller` says whose limits a request takes from, `name` keeps
-    several of these apart, `denied` makes another answer than 429 and JSON."""
+    """A middleware that takes one unit of `limits` for each request, or denies it.
+
+    `limiter` is one of `floodgate_redis.asyncio`; another raises TypeError. Without `limits` those hold that
+    operators have set for the key. The key is `NAME:CALLER`: `caller` makes the second part of the scope, and
+    two middlewares with one `name` share their usage. `denied` makes the answer to a denied request.
+    """
 
     def __init__(
         self,
@@ -100,7 +111,7 @@ class RateLimit:
         self, scope: Scope, decision: Decision, headers: Mapping[str, str], receive: Receive, send: Send
     ) -> None:
         """Refuses a handshake."""
-        await receive()  # that it is one
+        await receive()  # The first message says `websocket.connect`, and nothing else.
         if not answers_handshakes(scope):
             return await send({"type": "websocket.close", "code": TRY_AGAIN_LATER, "reason": "too many requests"})
 
@@ -111,20 +122,21 @@ class RateLimit:
 
 
 def answers_handshakes(scope: Mapping[str, Any]) -> bool:
-    """Whether the server can refuse a handshake with a status, headers and a body."""
+    """Whether the server of the application can refuse a handshake with a status, headers and a body."""
     return "websocket.http.response" in (scope.get("extensions") or {})
 
 
 def _with_headers(send: Send, own: Mapping[str, str], of_route: Mapping[str, str]) -> Send:
-    """Adds headers to a response. What it says of limits itself stands, and then what its route
-    says."""
+    """A `send` that adds headers to a response. A header of the response itself wins over one of its
+    route, and that over one of the middleware."""
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] in STARTS:
             said = list(message.get("headers", []))
             names = {bytes(name).lower() for name, _ in said}
             added = _encoded({**own, **of_route})
-            message["headers"] = [*said, *(pair for pair in added if pair[0] not in names)]
+            # In a copy, because an application may send the same message again.
+            message = {**message, "headers": [*said, *(pair for pair in added if pair[0] not in names)]}
         await send(message)
 
     return send_with_headers

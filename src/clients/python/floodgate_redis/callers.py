@@ -1,23 +1,23 @@
-"""Who asks, as the key of their limits."""
+"""Names for callers, which are part of the keys of their limits."""
 
 from collections.abc import Callable, Mapping
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any
 
 Caller = Callable[[Mapping[str, Any]], str]
-"""The caller's name, from an ASGI scope; a request of Starlette is one too."""
+"""Makes the name of a caller from an ASGI scope. A request of Starlette reads like a scope."""
 
 
 def network_of(prefix: int) -> Callable[[str], str]:
-    """A function that makes the name of a caller: its address, or of an IPv6 address the
-    network of so many bits."""
+    """A function that makes the name of a caller from an address: the address itself, or the network of an
+    IPv6 address, of which `prefix` bits count. A `prefix` outside 0 to 128 raises ValueError."""
     if not 0 <= prefix <= 128:
         raise ValueError(f"prefix is {prefix}: an IPv6 network has 0 to 128 bits")
 
     def network(host: str) -> str:
         try:
             address = ip_address(host)
-        except ValueError:  # a socket's path
+        except ValueError:  # It is the path of a Unix socket.
             return host
         if not isinstance(address, IPv6Address):
             return str(address)
@@ -29,8 +29,9 @@ def network_of(prefix: int) -> Callable[[str], str]:
 
 
 def by_network(prefix: int) -> Caller:
-    """The caller's address, or of an IPv6 address the network of so many bits: who has one
-    address of such a network has all of them."""
+    """A function that names callers by their address, or by the network of an IPv6 address, of which
+    `prefix` bits count: who has one address of such a network has all of them. A `prefix` outside 0 to 128
+    raises ValueError."""
     network = network_of(prefix)
 
     def caller(scope: Mapping[str, Any]) -> str:
@@ -41,7 +42,7 @@ def by_network(prefix: int) -> Caller:
 
 
 by_address = by_network(64)
-"""The caller's address, or the /64 of an IPv6 address. Behind a proxy start uvicorn with
+"""Names a caller by the address, or by the /64 of an IPv6 address. Behind a proxy, start uvicorn with
 --proxy-headers --forwarded-allow-ips=ADDRESSES, where ADDRESSES are those of the proxy. Without
-the second option uvicorn believes only proxies on its own machine, and all callers are one.
+the second option uvicorn believes only proxies on its own machine, and all callers have one name.
 Where callers sign in, use their account: a header that anybody can invent is no identity."""

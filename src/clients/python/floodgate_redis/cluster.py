@@ -8,6 +8,7 @@ from typing import Any, NoReturn, Protocol
 from redis import Redis, Sentinel, exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
 
 from . import forks, places, slots
 from .node import Node
@@ -40,6 +41,25 @@ class Nodes(Protocol):
         """Ends the connections."""
 
 
+class Abandoned:
+    """A connection to a master that ends where its answer is given up, as other connections of redis-py do.
+    Otherwise the next request would get that answer, and a master that hangs would be asked
+    even where Sentinels name another one."""
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        """See redis-py."""
+        read: Any = super()
+        return read.read_response(*args, **{**options, "disconnect_on_error": True})
+
+
+class MasterConnection(Abandoned, SentinelManagedConnection):
+    """A connection to the master that Sentinels name."""
+
+
+class MasterSSLConnection(Abandoned, SentinelManagedSSLConnection):
+    """The same with TLS."""
+
+
 class Sentinels(Sentinel):
     """Those of redis-py. They say why there is no master."""
 
@@ -68,6 +88,11 @@ class Sentinels(Sentinel):
                 self.sentinels = [sentinel, *(other for other in self.sentinels if other is not sentinel)]
                 return answers[-1]["ip"], answers[-1]["port"]
         raise no_master(service_name, answers)
+
+    def master_for(self, service_name: str, **options: Any) -> Any:  # type: ignore[override]
+        """See redis-py."""
+        kind = MasterSSLConnection if options.get("ssl") else MasterConnection
+        return super().master_for(service_name, connection_class=kind, **options)  # type: ignore[no-untyped-call]
 
 
 class Single:
@@ -181,7 +206,7 @@ def nodes(url: str, patience: float, rest: float) -> Nodes:
         service = place.service()
 
         def connect(**more: Any) -> Any:
-            return sentinels.master_for(service, **{**options, **more, **place.most()})  # type: ignore[no-untyped-call]
+            return sentinels.master_for(service, **{**options, **more, **place.most()})
 
         return Single(Node(connect, patience, Health(rest)), sentinels)
     worked = Worked()

@@ -1,4 +1,5 @@
-"""What decorators take: a function whose call is the work, and not what ends before it begins."""
+"""Decorators of this package refuse functions whose call returns before their work begins: generators, and
+coroutine functions where the decorator is one without asyncio."""
 
 import inspect
 from collections.abc import Awaitable, Callable
@@ -9,11 +10,11 @@ Function = Callable[..., Any]
 
 
 class NotTheWork(TypeError):
-    """The call of a function is not its work."""
+    """The decorated function works after its call, so that a decorator cannot see the outcome."""
 
 
 def plain(function: Function) -> None:
-    """For decorators without asyncio."""
+    """Raises NotTheWork for a function that a decorator without asyncio cannot take."""
     if _is(inspect.iscoroutinefunction, function):
         raise _is_asynchronous(function)
     if _is(inspect.isgeneratorfunction, function) or _is(inspect.isasyncgenfunction, function):
@@ -21,8 +22,8 @@ def plain(function: Function) -> None:
 
 
 def worked(function: Function, answer: R) -> R:
-    """The answer of a function without asyncio. It shows what the function is where another
-    decorator stands between."""
+    """Gives the answer of a function on, or raises NotTheWork. The answer shows what the function is where
+    another decorator hides it."""
     if inspect.iscoroutine(answer):
         answer.close()
         raise _is_asynchronous(function)
@@ -33,13 +34,14 @@ def worked(function: Function, answer: R) -> R:
 
 
 def asynchronous(function: Function) -> None:
-    """For decorators for asyncio. Whether a plain function gives what can be awaited, its answer shows."""
+    """Raises NotTheWork for a generator, which a decorator for asyncio cannot take. Whether the answer of a
+    plain function can be awaited, `awaitable` finds out."""
     if _is(inspect.isgeneratorfunction, function) or _is(inspect.isasyncgenfunction, function):
         raise _is_generator(function, f"async {PLAIN}")
 
 
 def awaitable(function: Function, answer: Awaitable[R]) -> Awaitable[R]:
-    """The answer of a function for asyncio."""
+    """Gives the answer of a function on, or raises NotTheWork where it cannot be awaited."""
     if not inspect.isawaitable(answer):
         raise NotTheWork(f"{_name(function)} is not asynchronous: take the decorator of floodgate_redis")
     return answer

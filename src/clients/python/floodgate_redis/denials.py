@@ -1,4 +1,4 @@
-"""What a limiter need not ask, because it knows."""
+"""The denials that a limiter remembers, so that it need not ask Redis again."""
 
 import threading
 import time
@@ -10,14 +10,15 @@ from . import forks
 from .decision import Decision, Source
 
 LONGEST_MS = 1000
+"""The longest time for which a denial is remembered."""
 
 
 class Denials:
-    """Denials are remembered until their retry time, at most 1 s: the same key and
-    limits at an equal or higher cost are denied again without asking.
+    """The denials of one limiter, each until its retry time, at most LONGEST_MS. The same key and limits
+    at an equal or higher cost are denied again without asking.
 
-    What an operator or a refund has freed meanwhile may so be denied for up to 1 s
-    more, and a denial from memory is missing from RL.TOP, RL.STATS and alerts.
+    So units that an operator or a refund has freed may be denied for up to 1 s more. RL.TOP, RL.STATS and
+    alerts do not count a denial from memory.
     """
 
     def __init__(self, most: int = 10_000, clock: Callable[[], float] = time.monotonic):
@@ -31,7 +32,7 @@ class Denials:
         self._lock = threading.Lock()
 
     def recall(self, key: str, limits: str | None, cost: int) -> Decision | None:
-        """The denial that still holds, with the time that is left of it."""
+        """The denial that still holds, with the times that are left of it; None where there is none."""
         with self._lock:
             known = self._known.get((key, limits))
             if known is None or cost < known[0]:
@@ -51,7 +52,7 @@ class Denials:
         )
 
     def learn(self, key: str, limits: str | None, cost: int, decision: Decision) -> None:
-        """Remembers a denial; a grant ends what was known."""
+        """Remembers a denial. A grant forgets the denial before it."""
         with self._lock:
             self._known.pop((key, limits), None)
             if decision.granted or decision.retry_after_ms <= 0 or not decision.from_redis:
@@ -62,7 +63,7 @@ class Denials:
                 self._known.popitem(last=False)
 
     def forget(self, key: str) -> None:
-        """After a refund through this process."""
+        """Forgets the denials of a key, after a refund through this process."""
         with self._lock:
             for known in [known for known in self._known if known[0] == key]:
                 del self._known[known]

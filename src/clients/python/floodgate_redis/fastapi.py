@@ -1,15 +1,15 @@
-"""Limits of single routes of FastAPI.
+"""A dependency that limits single routes of FastAPI.
 
     app.state.limiter = Limiter(Server("redis://localhost:6379"), LocalBucket(rate=20))
 
-    app.add_middleware(RouteHeaders)  # or RateLimit, which does the same
+    app.add_middleware(RouteHeaders)  # or RateLimit, which adds these headers, too
 
     @app.get("/search", dependencies=[Depends(rate_limit("10/minute"))])
     async def search() -> ...
 
-With the middleware every response of a limited route says how the caller stands, but for a 500
-that no handler answers. Without it those do that FastAPI makes of what a route returns, and 429.
-The handshake of a WebSocket is a request, too.
+With the middleware every response of a limited route carries the headers of its limits, except a 500
+that no handler answers. Without it those responses carry them that FastAPI makes of what a route
+returns, and the 429. The handshake of a WebSocket is a request, too.
 """
 
 from collections.abc import Awaitable, Callable
@@ -26,12 +26,13 @@ from .callers import Caller, by_address, by_network
 from .decision import Decision
 
 TAKEN = "floodgate_redis.taken"
-"""In the scope: what this request has taken."""
+"""The key in a scope under which a request keeps the decisions that granted it."""
 
 
 class RateLimited(HTTPException):
-    """429, with the headers that say how the caller stands, and Retry-After unless
-    it never fits. `@app.exception_handler(RateLimited)` answers otherwise."""
+    """A denied request. FastAPI answers it with 429 and the headers of the limits, among them Retry-After
+    unless the request never fits. `@app.exception_handler(RateLimited)` answers differently. `decision` says
+    why."""
 
     def __init__(self, decision: Decision, headers: dict[str, str]):
         super().__init__(429, "too many requests", headers)
@@ -44,14 +45,17 @@ class RateLimited(HTTPException):
 def rate_limit(
     limits: str | None = None, *, limiter: Limiter | None = None, caller: Caller = by_address, name: str | None = None
 ) -> Callable[[HTTPConnection, Response], Awaitable[Decision]]:
-    """For Depends: takes one unit, or raises RateLimited; the response says how the
-    caller stands. Of a WebSocket it counts the handshake. Where the server cannot refuse that with a
-    status, it raises WebSocketException (1013) in place of RateLimited.
+    """A dependency for `Depends` that takes one unit of `limits`, or raises RateLimited. It gives the
+    route the decision, and adds the headers of the limits to the response. The handshake of a WebSocket
+    takes a unit, its messages take none. Where the server of the application cannot refuse a handshake with
+    a status, the dependency raises WebSocketException (1013) in place of RateLimited.
 
-    Each route has its own usage; routes with one `name` share it. A request that meets the
-    same limits of one usage twice, such as those of the application and of the route, takes
-    one unit. The limiter is `app.state.limiter` unless it is given here; a mounted application has
-    a state of its own. `caller` says whose usage it is.
+    The key is `METHOD PATH:CALLER`, with the path as it is declared, or `NAME:CALLER`: routes with one
+    `name` share their usage. `caller` makes the second part of the request. A request that meets the same
+    limits on the same key twice, such as those of the application and of the route, takes one unit.
+
+    Without `limiter` the dependency takes `app.state.limiter`. A mounted application has a state of its
+    own. Where neither is set, a request raises RuntimeError; a limiter without asyncio raises TypeError.
     """
 
     arguments.with_asyncio(limiter=limiter)
@@ -75,7 +79,7 @@ def rate_limit(
 
 
 def _denial(request: HTTPConnection, decision: Decision, headers: dict[str, str]) -> Exception:
-    # Starlette below 0.37 makes no response of an exception of a WebSocket.
+    # Starlette below 0.37 makes no response of an HTTPException that a WebSocket's route raises.
     has_status = hasattr(WebSocket, "send_denial_response") and answers_handshakes(request.scope)
     if request.scope["type"] == "websocket" and not has_status:
         return WebSocketException(TRY_AGAIN_LATER, "too many requests")
@@ -93,8 +97,8 @@ def _limiter_of(app: FastAPI) -> Limiter:
 
 
 def _route(request: HTTPConnection) -> str:
-    """The path as it is declared, so that `/users/1` and `/users/2` are one, behind the paths
-    at which its application is mounted."""
+    """The method and the path of the route. The path is the declared one, so that `/users/1` and `/users/2`
+    are one route, behind the paths at which its application is mounted."""
     scope = request.scope
     root = scope.get("root_path", "")
     mounted = root.removeprefix(scope.get("app_root_path", root))

@@ -1,9 +1,12 @@
-"""Limits for every request of a WSGI application (Flask, Django, Pyramid, Bottle): each
-response says in its headers how the caller stands, too many get 429 with Retry-After.
+"""A middleware that limits every request of a WSGI application: Flask, Django, Pyramid, Bottle.
 
     app.wsgi_app = RateLimit(app.wsgi_app, limiter, limits="10/s,1000/h")
 
-For limits of single routes there is Flask-Limiter, with `floodgate_redis.limits`.
+The headers of each response say what remains of the caller's limits. A denied request gets 429 with
+Retry-After. To limit single routes, use Flask-Limiter with `floodgate_redis.limits`.
+
+`floodgate_redis.asgi` has the middleware for ASGI. It has the same name, as all that this package has
+for asyncio and without.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -19,24 +22,26 @@ StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 Denial = Callable[[Environ, Decision, Mapping[str, str]], Application]
-"""Makes the application that answers a denied request, with these headers."""
+"""Makes the application that answers a denied request. Its answer should carry these headers."""
 
 
 def by_network(prefix: int) -> Callable[[Environ], str]:
-    """The caller's address: of IPv6 the network of so many bits, for whoever has one
-    address there has all of them."""
+    """A function that names callers by their address, or by the network of an IPv6 address, of which
+    `prefix` bits count: who has one address of such a network has all of them. A `prefix` outside 0 to 128
+    raises ValueError."""
     network = network_of(prefix)
     return lambda environ: network(environ.get("REMOTE_ADDR") or "unknown")
 
 
 by_address = by_network(64)
-"""The caller's address, of IPv6 its /64. Behind a proxy put Werkzeug's ProxyFix, or what
-your server has for it, around this: otherwise the proxy is the caller of all. Where
-callers sign in, take who they are: a header that anybody can invent is no identity."""
+"""Names a caller by the address, or by the /64 of an IPv6 address. Behind a proxy, wrap the application
+in Werkzeug's ProxyFix, or in what your server has for it: otherwise all callers have the address of the
+proxy. Where callers sign in, use their account: a header that anybody can invent is no identity."""
 
 
 def too_many(environ: Environ, decision: Decision, headers: Mapping[str, str]) -> Application:
-    """429 and a line of JSON."""
+    """The application that answers 429 with a line of JSON, by which the middleware denies unless it is
+    given another one."""
     body = b'{"error":"too many requests"}'
 
     def answer(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -48,8 +53,12 @@ def too_many(environ: Environ, decision: Decision, headers: Mapping[str, str]) -
 
 
 class RateLimit:
-    """The middleware. `caller` says whose limits a request takes from, `name` keeps
-    several of these apart, `denied` makes another answer than 429 and JSON."""
+    """A middleware that takes one unit of `limits` for each request, or denies it.
+
+    `limiter` is one of `floodgate_redis`; one for asyncio raises TypeError. Without `limits` those hold that
+    operators have set for the key. The key is `NAME:CALLER`: `caller` makes the second part of the environ,
+    and two middlewares with one `name` share their usage. `denied` makes the answer to a denied request.
+    """
 
     def __init__(
         self,
@@ -75,7 +84,7 @@ class RateLimit:
             return self.denied(environ, decision, headers)(environ, start_response)
 
         def start_with_headers(status: str, said: list[tuple[str, str]], *error: Any) -> Any:
-            # What the route says of limits of its own stands.
+            # The headers of the response itself win, such as those of Flask-Limiter for a route.
             names = {name.lower() for name, _ in said}
             own = [pair for pair in headers.items() if pair[0].lower() not in names]
             return start_response(status, [*said, *own], *error)

@@ -4,6 +4,7 @@ import math
 import threading
 import time
 import uuid
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
@@ -244,7 +245,8 @@ class Lease:
     def _wake(self) -> None:
         if self._worker is None:
             # Without a thread each request asks, until one can start.
-            self._worker = started(self._work, "floodgate lease")
+            # It works for all requests, so it must not keep the context of the first one.
+            self._worker = started(self._work, "floodgate lease", Context())
         else:
             self._waking.notify()
 

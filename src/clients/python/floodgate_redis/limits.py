@@ -1,21 +1,24 @@
-"""Storages for PyPI `limits`, and so for Flask-Limiter and slowapi: one import and
-one URI.
+"""Storages for PyPI `limits`, and so for Flask-Limiter and slowapi. To import this module registers them.
 
     import floodgate_redis.limits
     limiter = Limiter(get_remote_address, app=app, storage_uri="floodgate://localhost:6379")
 
-`floodgate://`, `floodgates://` (TLS), `floodgate+cluster://host:port,host:port`,
-`floodgate+sentinel://host:port,host:port/service` (with TLS `floodgates+`), each with
-`async+` before it for `limits.aio`. Options go to redis-py (`socket_timeout` is 1 s where it is not said),
-`key_prefix` stands before each key (LIMITS:). One server may come as a `connection_pool` of redis-py
-in place of a host; then its options hold.
+The schemes are `floodgate://`, `floodgates://` (TLS), `floodgate+unix://`,
+`floodgate+cluster://host:port,host:port` and `floodgate+sentinel://host:port,host:port/service`. The last
+two use TLS where they begin with `floodgates+`. Those for `limits.aio` begin with `async+`.
 
-Every decision is one atomic command. `moving-window` and `sliding-window-counter`
-are both exact here, `fixed-window` counts as INCR does. The reset of a `moving-window` is when
-the next unit is free. That of a `sliding-window-counter`, of which the host lets no reset be
-longer than the period, may be a fiftieth of the period early, above 64 units. A key that an operator has
-blocked (RL.BLOCK) is denied by all. RL.QUOTA, RL.ACQUIRE and RL.HELP are used;
-RL.RESET by `clear`, RL.CLEAR by `reset`.
+Options of a storage go to redis-py. `socket_timeout` and `socket_connect_timeout` are 1 s where they are
+not given. `key_prefix` (`LIMITS`) stands before each key, with a colon. A `connection_pool` of redis-py may stand in
+place of the host of one server. Then the options of the pool hold.
+
+Every decision is one atomic command. `moving-window` and `sliding-window-counter` are both exact here, and
+`fixed-window` counts as INCR does. The reset of a `moving-window` is the time at which the next unit is
+free. The host lets no reset of a `sliding-window-counter` be longer than the period. So above 64 units it may be up to
+a fiftieth of the period early. Every strategy denies a key that an operator has blocked (RL.BLOCK).
+
+A storage sends RL.QUOTA, RL.ACQUIRE and RL.HELP, `clear` sends RL.RESET, and `reset` sends RL.CLEAR.
+Limits that Floodgate does not have raise ConfigurationError: a count above 10^12, or a period above 366
+days.
 """
 
 import sys
@@ -47,18 +50,22 @@ _cluster: Any = redis.cluster
 _async_cluster: Any = redis.asyncio.cluster
 
 MOST = 1_000_000_000_000
+"""The most units that a limit counts."""
+
 LONGEST_S = 366 * 86_400
+"""The longest period of a limit."""
+
 DENIED = sys.maxsize
-"""More than any limit: what is counted where an operator closed the key, or no more can be."""
+"""A count above every limit. It stands for a denial where the host decides by the count alone."""
 
 PREFIX = "LIMITS"
 
 FAILURES = (redis.exceptions.RedisError, redis.exceptions.RedisClusterException)
-"""Of redis-py; the second, that no node of a cluster answers, is none of the first."""
+"""The errors of redis-py. The second, which says that no node of a cluster answers, is no RedisError."""
 
 LOST = (redis.exceptions.ConnectionError,)
-"""After these a command is sent again, at once. Not after a timeout, for the limit would count
-both."""
+"""The errors after which a command is sent again, at once. A timeout is none of them, because the limit
+would count both."""
 
 
 class _Cluster(_cluster.RedisCluster):  # type: ignore[misc]
@@ -76,7 +83,7 @@ def _moving(limit: int, expiry: int) -> str:
 
 
 def _fixed(expiry: int) -> str:
-    """Counts as INCR does: what the limit is, only the caller knows."""
+    """A fixed window that counts as INCR does: only the host knows the limit."""
     return f"fixed:{MOST}/{_period(expiry)}:start=first"
 
 
@@ -102,11 +109,11 @@ class _Rows:
         return DENIED if self._is_blocked else max((row.used for row in self.limits), default=0)
 
     def reset_at(self) -> float:
-        """In seconds since the epoch, by this machine's clock."""
+        """The seconds from the epoch to the reset, by this machine's clock."""
         return time.time() + max((row.reset_after_ms for row in self.limits), default=0) / 1000
 
     def next_unit_in(self) -> float:
-        """Seconds: the rows are for one unit more than there is."""
+        """The seconds until one more unit is free. The rows must be those for one unit more than remains."""
         return max((row.retry_after_ms for row in self.limits), default=0) / 1000
 
 
@@ -115,13 +122,14 @@ def _more_than_remains(rows: _Rows) -> int:
 
 
 def _counted_exactly(rows: _Rows, later: _Rows, expiry: int) -> tuple[int, float, int, float]:
-    """There is no window before this one. The host takes the time modulo the period, so that of
-    what is longer, by at most a fiftieth, it would tell the excess."""
+    """The host's answer for a sliding counter: usage and reset of the window before, and of this one. Here
+    there is no window before. The host takes the reset modulo the period, so one that is longer, by at most
+    a fiftieth, is cut to the period."""
     return 0, 0.0, rows.used(), min(later.next_unit_in(), expiry - 0.001)
 
 
 class _Commands:
-    """The commands of both storages."""
+    """The commands that the storages with asyncio and without send."""
 
     key_prefix: str
 
@@ -151,7 +159,8 @@ class _Commands:
 
 
 class FloodgateStorage(_Commands, base.Storage, base.MovingWindowSupport, base.SlidingWindowCounterSupport):
-    """`floodgate://host:port/db`, as redis-py takes `redis://`."""
+    """The storage on one server, `floodgate://host:port/db`. What stands behind the scheme is read as
+    redis-py reads it behind `redis://`."""
 
     STORAGE_SCHEME = ["floodgate", "floodgates", "floodgate+unix"]
 
@@ -165,7 +174,8 @@ class FloodgateStorage(_Commands, base.Storage, base.MovingWindowSupport, base.S
         forks.take_part(self)
 
     def _begin(self) -> None:
-        """See forks. A client of a cluster asks the cluster at its start: it is made when it is needed."""
+        """See forks. The child's client is made when it is needed: that of a cluster asks the cluster at
+        its start."""
         forks.leave(self._client)
         self._client = None
 
@@ -196,17 +206,17 @@ class FloodgateStorage(_Commands, base.Storage, base.MovingWindowSupport, base.S
         return self._rows("RL.QUOTA", self.key(key)).reset_at()
 
     def check(self) -> bool:
-        """Whether all nodes answer, and have the module."""
+        """Whether all nodes answer and have the module."""
         try:
             for node in self._nodes():
                 node.execute_command("RL.HELP")
             return True
-        except Exception:  # whatever it is, the host goes on with its fallback
+        except Exception:  # Whatever it is, the host goes on with its fallback.
             return False
 
     def reset(self) -> int | None:
-        """Forgets the usage of all keys with the prefix, but not of those that an
-        operator has pinned or blocked."""
+        """Forgets the usage of all keys with the prefix, except keys that an operator has pinned or
+        blocked. Returns how many keys it has cleared."""
         return sum(self._clear(node) for node in self._nodes())
 
     def clear(self, key: str) -> None:
@@ -259,7 +269,7 @@ class FloodgateStorage(_Commands, base.Storage, base.MovingWindowSupport, base.S
 
 
 class FloodgateClusterStorage(FloodgateStorage):
-    """`floodgate+cluster://host:port,host:port`."""
+    """The storage on a cluster, `floodgate+cluster://host:port,host:port`."""
 
     STORAGE_SCHEME = ["floodgate+cluster", "floodgates+cluster"]
 
@@ -274,7 +284,7 @@ class FloodgateClusterStorage(FloodgateStorage):
 
 
 class FloodgateSentinelStorage(FloodgateStorage):
-    """`floodgate+sentinel://host:port,host:port/service`."""
+    """The storage on the master that Sentinels name, `floodgate+sentinel://host:port,host:port/service`."""
 
     STORAGE_SCHEME = ["floodgate+sentinel", "floodgates+sentinel"]
 
@@ -286,7 +296,7 @@ class FloodgateSentinelStorage(FloodgateStorage):
 class AsyncFloodgateStorage(
     _Commands, aio_base.Storage, aio_base.MovingWindowSupport, aio_base.SlidingWindowCounterSupport
 ):
-    """`async+floodgate://host:port/db`."""
+    """The storage for asyncio on one server, `async+floodgate://host:port/db`."""
 
     STORAGE_SCHEME = ["async+floodgate", "async+floodgates", "async+floodgate+unix"]
 
@@ -317,17 +327,17 @@ class AsyncFloodgateStorage(
         return (await self._rows("RL.QUOTA", self.key(key))).reset_at()
 
     async def check(self) -> bool:
-        """Whether all nodes answer, and have the module."""
+        """Whether all nodes answer and have the module."""
         try:
             for node in await self._nodes():
                 await node.execute_command("RL.HELP")
             return True
-        except Exception:  # whatever it is, the host goes on with its fallback
+        except Exception:  # Whatever it is, the host goes on with its fallback.
             return False
 
     async def reset(self) -> int | None:
-        """Forgets the usage of all keys with the prefix, but not of those that an
-        operator has pinned or blocked."""
+        """Forgets the usage of all keys with the prefix, except keys that an operator has pinned or
+        blocked. Returns how many keys it has cleared."""
         return sum([await self._clear(node) for node in await self._nodes()])
 
     async def clear(self, key: str) -> None:
@@ -380,7 +390,7 @@ class AsyncFloodgateStorage(
 
 
 class AsyncFloodgateClusterStorage(AsyncFloodgateStorage):
-    """`async+floodgate+cluster://host:port,host:port`."""
+    """The storage for asyncio on a cluster, `async+floodgate+cluster://host:port,host:port`."""
 
     STORAGE_SCHEME = ["async+floodgate+cluster", "async+floodgates+cluster"]
 
@@ -397,7 +407,8 @@ class AsyncFloodgateClusterStorage(AsyncFloodgateStorage):
 
 
 class AsyncFloodgateSentinelStorage(AsyncFloodgateStorage):
-    """`async+floodgate+sentinel://host:port,host:port/service`."""
+    """The storage for asyncio on the master that Sentinels name,
+    `async+floodgate+sentinel://host:port,host:port/service`."""
 
     STORAGE_SCHEME = ["async+floodgate+sentinel", "async+floodgates+sentinel"]
 
@@ -407,13 +418,14 @@ class AsyncFloodgateSentinelStorage(AsyncFloodgateStorage):
 
 
 def _soon(retry: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """A limiter must not be what is slow: an answer has a second."""
+    """The options with which a command is sent at most twice, and each answer has 1 s unless the options say
+    otherwise: a limiter must not slow its application down."""
     once = retry(redis.backoff.NoBackoff(), 1, LOST)
     return {"retry": once, "socket_timeout": 1.0, "socket_connect_timeout": 1.0, **options}
 
 
 def _master(sentinels: Any, uri: str, options: dict[str, Any]) -> Any:
-    """The master of a service, wherever it is."""
+    """A client of the master of a service, wherever that master is."""
     place = _several(uri, options)
     service = options.pop("service_name", None) or place.path
     if not service:

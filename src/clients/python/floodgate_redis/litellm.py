@@ -1,5 +1,5 @@
-"""Limits on the tokens of language models, reserved before a call and settled after it,
-for LiteLLM: its proxy, its Router, and calls of the library.
+"""A callback for LiteLLM that limits the tokens of language models. It reserves them before a call and
+settles them after it, in LiteLLM's proxy, in its Router, and in calls of the library.
 
     # limits.py, beside config.yaml, which says: callbacks: limits.tokens
     tokens = TokenLimits(
@@ -7,33 +7,36 @@ for LiteLLM: its proxy, its Router, and calls of the library.
         {"key": "100000/m,concurrent:5", "team": "1000000/m", "organization": "5000000/m"},
     )
 
-On the proxy `key`, `team` and `organization` are those of who asks. `user` and `model`
-are of the call, so that they hold without the proxy, too.
+On the proxy `key`, `team` and `organization` are those of the caller. `user` and `model` come from the call,
+so that limits of them hold without the proxy, too.
 
-- Before a request its estimate is reserved on all of these, or it gets 429 with
+On the proxy and without it:
+
+- Before a request its estimate is reserved on the keys of all these scopes, or the request gets 429 with
   Retry-After. An estimate above a capacity is cut to it: it would never fit.
-- What was really used is settled when LiteLLM knows it, for a stream at its end; an answer
-  from LiteLLM's cache uses nothing. A request that failed gives back what it did not use,
-  and who hangs up is charged what came. Where LiteLLM knows no use, as of a batch when it is
-  created, the estimate stands. What no model answers (the state of a batch, files) is free.
-- A call that another callback makes meanwhile, such as a guardrail's, is an attempt of its own.
-- Without the proxy each attempt of the Router reserves and settles for itself. A limit of
-  `model` denies with RateLimitError, so that the Router tries another deployment and lets
-  this one rest; one of `user` with TokensDenied, which no deployment is to blame for.
-- Without the proxy LiteLLM does not tell of an attempt that is cancelled, times out by
-  asyncio.timeout, or whose stream nobody reads to its end. It is settled once nothing of it is
-  left in the process: it gives its tokens back, a stream is charged its estimate, and its
-  places are free.
-- Without the proxy only asynchronous calls (acompletion, aresponses) are limited. LiteLLM lets
-  no callback hold up a synchronous one: `completion` goes through, and an error is logged;
-  `responses` is refused.
-- What ends while Redis is away is settled before the next request. What is never settled,
-  because the process dies or a caller hangs up on a stream of /v1/completions, of which LiteLLM
-  says nothing, stays charged at its estimate; its places are free after `ttl` seconds. A
-  request of more than that is settled all the same.
+- A request is settled when LiteLLM knows its usage; that of a stream is known at its end. An answer from
+  LiteLLM's cache uses nothing. A request that failed gives back what it did not use. A caller who hangs up is
+  charged for what came. Where LiteLLM knows no usage, as for a batch when it is created, the estimate stands.
+  A request that no model answers, such as one for files or the state of a batch, is free.
+- A call that another callback makes meanwhile, such as a guardrail, is an attempt of its own.
+- A request that ends while Redis is away is settled before the next one. A request that is never settled stays
+  charged at its estimate, and its places are free after `ttl` seconds. That happens where the process dies, and
+  where a caller hangs up on a stream of /v1/completions, of which LiteLLM says nothing. A request that takes
+  longer than `ttl` is settled all the same.
 
-RL.RESERVE, RL.COMMIT and RL.RELEASE are used. On a cluster say `prefix="{llm}"`, so that
-the keys lie in one slot. LiteLLM 1.107.0 is known to be compromised: never install it.
+Without the proxy:
+
+- Each attempt of the Router reserves and settles for itself. A limit of `model` denies with RateLimitError,
+  so that the Router tries another deployment and lets this one rest. A limit of `user` denies with
+  TokensDenied, for which the Router blames no deployment.
+- LiteLLM does not tell of an attempt that is cancelled, that times out by asyncio.timeout, or whose stream
+  nobody reads to its end. Such an attempt is settled once nothing of it is left in the process: it gives its
+  tokens back, a stream is charged its estimate, and the places are free.
+- Only asynchronous calls (acompletion, aresponses) are limited. LiteLLM lets no callback hold up a synchronous
+  call: `completion` passes by the limits, and an error is logged; `responses` is refused.
+
+The callback sends RL.RESERVE, RL.COMMIT and RL.RELEASE. On a cluster give `prefix="{llm}"`, so that the keys are in
+one slot. LiteLLM 1.107.0 is known to be compromised: never install it.
 """
 
 import asyncio
@@ -56,35 +59,42 @@ from .outage import Away, log
 from .tokens import estimated, used
 
 SCOPES = ("key", "team", "organization", "user", "model")
+"""The scopes that may have limits."""
 
 REQUEST, ATTEMPT = "floodgate_request", "floodgate_attempt"
-"""In the metadata of a call: the request of the proxy that it answers, or the attempt that it is."""
+"""The names in the metadata of a call under which it carries the id of its reservation: that of the
+proxy's request that the call answers, or that of the attempt that it is."""
 
 HOLDERS = ("metadata", "litellm_metadata")
+"""The parameters of a call that may hold its metadata."""
+
 OWN_METADATA = ("responses", "aresponses", "anthropic_messages", "acreate_batch", "acreate_file")
 
 THE_CALL = "litellm_logging_obj"
-"""Among what a call is made of: LiteLLM's own object of it, which lives as long as LiteLLM may tell of it."""
+"""The parameter of a call that holds LiteLLM's own object of it. The object lives as long as LiteLLM may
+tell of the call."""
 
 SYNCHRONOUS = (
     "completion", "text_completion", "embedding", "responses", "image_generation", "image_edit", "transcription",
     "speech", "rerank", "generate_content", "generate_content_stream",
 )  # fmt: skip
-"""Calls that LiteLLM makes without asking whether they may be made. Others answer no tokens, or have no such form."""
+"""The synchronous calls, which LiteLLM makes without asking whether it may. The other calls use no tokens,
+or have no synchronous form."""
 
 STREAMED = ("agenerate_content_stream", "arealtime", "aresponses_websocket")
-"""Calls whose answer comes in parts, whatever they say."""
+"""The calls whose answer is a stream, with or without the parameter `stream`."""
 
 SUB_CALL = "internal_call_origin"
-"""In the metadata of a call that LiteLLM makes of its own for a request, a copy of those of the request."""
+"""A name in the metadata of a call that LiteLLM makes by itself for a request. The rest of that metadata
+is a copy of the request's."""
 
 
 class TokensDenied(Denied):
-    """No tokens are left to who asks; `scope` says by whose limit, none while Redis is
-    away."""
+    """The denial of a call. `scope` says whose limit denies; it is None where the fallback does, while Redis
+    is away."""
 
     status_code = 400
-    """For the Router: no deployment is to blame, so that none rests or is tried instead."""
+    """The Router blames no deployment for this status: none rests, and none is tried instead."""
 
     def __init__(self, decision: Decision | str, scope: str | None = None):
         super().__init__(decision)
@@ -98,10 +108,10 @@ class TokensDenied(Denied):
 
 
 class SynchronousCall(Exception):
-    """The call was not made: it would have passed the limits by."""
+    """The refusal of a synchronous call, which would have passed by the limits. It was not made."""
 
     status_code = 400
-    """For LiteLLM: no provider is to blame, and the same call fails again."""
+    """LiteLLM blames no provider for this status, and does not repeat the call."""
 
     def __init__(self, call_type: str):
         super().__init__(f"TokenLimits limits asynchronous calls alone: await litellm.a{call_type}(...)")
@@ -113,29 +123,36 @@ class SynchronousCall(Exception):
 
 @dataclass(slots=True)
 class OpenReservation:
-    """What is reserved, and not settled."""
+    """A reservation that is not settled yet."""
 
     keys: list[str]
     cost: int | None = None
-    """What it is charged where LiteLLM never tells; none for its estimate."""
+    """The tokens that are charged where LiteLLM never tells the usage; None for the estimate."""
     forget: Callable[[], Any] = lambda: None
-    """For when it is settled: nobody waits for the end of the call any more."""
+    """Stops waiting for the end of the call, once the reservation is settled."""
 
     def settling(self, id: str, cost: int | None) -> words.Words:
+        """The command that charges `cost`, and gives the rest back."""
         if cost == 0:
             return words.settled("RL.RELEASE", id, self.keys)
         return words.settled("RL.COMMIT", id, self.keys, cost)
 
 
 class TokenLimits(CustomLogger):  # type: ignore[misc]
-    """The callback. `limits` are by scope; `estimate` says what a request may cost, by its
-    body and LiteLLM's name for the kind of call; nothing is reserved for less than 1."""
+    """A callback for LiteLLM.
+
+    `limiter` is one of `floodgate_redis.asyncio`; another raises TypeError. `limits` has the limits of each
+    scope; an unknown scope raises ValueError. `estimate` returns the tokens that a request may cost, from its body
+    and LiteLLM's name for the kind of call. A request with an estimate below 1 reserves nothing. `ttl` is the time
+    in seconds for which a reservation holds its places if it is never settled. The keys are
+    `PREFIX:SCOPE:NAME`.
+    """
 
     MOST = 100_000
-    """Requests under way of which it remembers what they reserved."""
+    """The most open reservations that the callback remembers."""
 
     MOST_COST = 10**12
-    """What RL.RESERVE takes."""
+    """The highest cost that RL.RESERVE takes."""
 
     def __init__(
         self,
@@ -164,13 +181,13 @@ class TokenLimits(CustomLogger):  # type: ignore[misc]
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
-        # The proxy asks only who has this hook in his own class.
+        # The proxy asks only callbacks whose own class has this hook.
         cls.async_pre_call_hook = cls.async_pre_call_hook  # type: ignore[method-assign]
 
-    # The proxy: one reservation a request, whatever the attempts.
+    # On the proxy a request has one reservation, however many attempts it takes.
 
     async def async_pre_call_hook(self, user_api_key_dict: Any, cache: Any, data: dict[str, Any], call_type: str) -> None:
-        _forget(data)  # nobody names the reservation of another, or none
+        _forget(data)  # A caller could name the reservation of another one.
         asking = {
             "key": getattr(user_api_key_dict, "token", None) or getattr(user_api_key_dict, "api_key", None),
             "team": getattr(user_api_key_dict, "team_id", None),
@@ -181,7 +198,7 @@ class TokenLimits(CustomLogger):  # type: ignore[misc]
         try:
             await self._reserve(REQUEST, asking, data, call_type)
         except TokensDenied as denied:
-            from fastapi import HTTPException  # the proxy has it; without the proxy it may be missing
+            from fastapi import HTTPException  # The proxy needs it, and the library does not.
 
             raise HTTPException(429, str(denied), denied.retry_after) from None
 
@@ -191,7 +208,7 @@ class TokenLimits(CustomLogger):  # type: ignore[misc]
         # LiteLLM knows what was used where, for one, a guardrail refused the answer.
         await self._settle(_noted(request_data, REQUEST), used(request_data) or 0)
 
-    # Without the proxy: one an attempt.
+    # Without the proxy an attempt has one.
 
     async def async_pre_call_deployment_hook(self, kwargs: dict[str, Any], call_type: Any) -> None:
         # The proxy has asked for all attempts; or another call makes this one, as messages are
@@ -213,7 +230,7 @@ class TokenLimits(CustomLogger):  # type: ignore[misc]
         self._settle_at_its_end(kwargs, call_type)
 
     async def async_post_call_success_deployment_hook(self, request_data: Mapping[str, Any], response: Any, call_type: Any) -> None:
-        # LiteLLM may still drop what it has to tell.
+        # LiteLLM may still fail to call async_log_success_event.
         held = self._open.get(_noted(request_data, ATTEMPT) or "")
         if held is not None:
             held.cost = used({}, response)
@@ -225,14 +242,14 @@ class TokenLimits(CustomLogger):  # type: ignore[misc]
             await self._settle(_noted(request_data, ATTEMPT), 0)
 
     def log_pre_api_call(self, model: Any, messages: Any, kwargs: Mapping[str, Any]) -> None:
-        # Nothing that is raised here stops the call: it is said, once for each kind of call.
+        # Nothing that is raised here stops the call. So an error is logged, once for each kind of call.
         kind = _named(kwargs.get("call_type"))
         limits_it = "user" in self.limits or "model" in self.limits
         if limits_it and kind in SYNCHRONOUS and kind not in self._unlimited and not _noted(kwargs, REQUEST):
             self._unlimited.add(kind)
             log.error("litellm.%s(...) passes by all limits of TokenLimits: await litellm.a%s(...)", kind, kind)
 
-    # Both: what it cost.
+    # On the proxy and without it LiteLLM tells the usage here.
 
     async def async_log_success_event(self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any) -> None:
         cost = 0 if kwargs.get("cache_hit") else used(kwargs, response_obj)
@@ -274,12 +291,12 @@ class TokenLimits(CustomLogger):  # type: ignore[misc]
             self._open.popitem(last=False)[1].forget()
 
     def _keys(self, asking: Mapping[str, Any]) -> dict[str, str]:
-        """By scope, those on which this call is limited."""
+        """The keys on which this call is limited, by scope."""
         scopes = [scope for scope in SCOPES if scope in self.limits and asking.get(scope)]
         return {scope: f"{self.prefix}:{scope}:{asking[scope]}" for scope in scopes}
 
     def _settle_at_its_end(self, call: Mapping[str, Any], call_type: Any) -> None:
-        """Where LiteLLM tells nothing, the end is that nothing of the call is left."""
+        """Settles a reservation once nothing of its call is left, in case that LiteLLM never tells."""
         id, its = _noted(call, ATTEMPT), call.get(THE_CALL)
         held = self._open.get(id or "")
         if id is None or held is None or its is None:
@@ -290,9 +307,9 @@ class TokenLimits(CustomLogger):  # type: ignore[misc]
         held.forget = end.detach
 
     def _gone(self, id: str, loop: asyncio.AbstractEventLoop) -> None:
-        """In whatever thread has dropped it last, in the midst of whatever that did."""
+        """Runs in the thread that has dropped the call last, in the midst of its work."""
         self._ended.append(id)
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the next request tells
+        with contextlib.suppress(RuntimeError):  # The loop is closed: the next request settles it.
             loop.call_soon_threadsafe(self._tell_soon)
 
     def _tell_soon(self) -> None:
@@ -301,7 +318,7 @@ class TokenLimits(CustomLogger):  # type: ignore[misc]
         task.add_done_callback(self._telling.discard)
 
     async def _settle(self, id: str | None, cost: int | None) -> None:
-        """Once: LiteLLM may tell of one request by several callbacks."""
+        """Settles a reservation, unless it is settled: several hooks may tell of one request."""
         held = self._open.pop(id, None) if id else None
         if id is None or held is None:
             return
@@ -311,8 +328,8 @@ class TokenLimits(CustomLogger):  # type: ignore[misc]
             self._untold.append(command)
 
     async def _tell(self) -> None:
-        """What ended while Redis was away, or began unheard, or of whose end LiteLLM said nothing:
-        its places are held until `ttl`."""
+        """Sends the commands of the reservations that ended while Redis was away, that began without an answer, or
+        of whose end LiteLLM said nothing. Their places are held until then, at most for `ttl`."""
         while self._ended:
             id = self._ended.popleft()
             held = self._open.pop(id, None)
@@ -330,7 +347,8 @@ def _named(call_type: Any) -> str:
 
 
 def _forget(call: dict[str, Any]) -> None:
-    """In a copy, for callers may use one for many calls."""
+    """Removes the ids of reservations from the metadata of a call. It copies them first, because a caller may
+    use one mapping for many calls."""
     for holder in HOLDERS:
         noted = call.get(holder)
         if isinstance(noted, Mapping) and not noted.keys().isdisjoint((REQUEST, ATTEMPT)):
@@ -338,14 +356,15 @@ def _forget(call: dict[str, Any]) -> None:
 
 
 def _note(call: dict[str, Any], call_type: Any, whose: str, id: str) -> None:
-    """Where LiteLLM carries what belongs to a request. Of the routes of OWN_METADATA the
-    other name goes to the provider. In a copy, too."""
+    """Puts the id of a reservation into the metadata of a call, in a copy, too. On the routes of OWN_METADATA
+    the first holder goes to the provider, so that they take the second one."""
     holder = HOLDERS[1] if HOLDERS[1] in call or _named(call_type) in OWN_METADATA else HOLDERS[0]
     kept = call.get(holder)
     call[holder] = {**(kept if isinstance(kept, Mapping) else {}), whose: id}
 
 
 def _noted(call: Mapping[str, Any], name: str) -> str | None:
+    """The id of a reservation that a call carries under this name."""
     parameters = call.get("litellm_params")
     for place in (call, parameters if isinstance(parameters, Mapping) else {}):
         for noted in (place.get(holder) for holder in HOLDERS):

@@ -1,4 +1,4 @@
-"""How a call came out, and what is told of it."""
+"""The outcome of a call, and the commands that report it."""
 
 import asyncio
 import time
@@ -13,12 +13,12 @@ from .telemetry import calls
 from .words import Words
 
 SAYS_NOTHING = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit, NotTheWork)
-"""Who raises these has not heard from the callee."""
+"""A call that raises one of these says nothing of the callee."""
 
 
 class Outcome:
-    """Of the call that is made in its `with`. An exception is a failure of the callee; a call that is
-    cancelled, and a program that ends, say nothing of it."""
+    """The outcome of the call that is made in its `with`. An exception is a failure of the callee, unless
+    it is one of SAYS_NOTHING."""
 
     def __init__(self) -> None:
         self.told = "FAIL"
@@ -35,7 +35,8 @@ class Outcome:
         calls(self.told.lower())
 
     def costs(self, spend: Callable[[Any], object] | None, answer: object) -> None:
-        """What the answer cost, if that can be said: the answer counts more."""
+        """Learns by `spend` what the answer cost. Where `spend` raises, that is logged, and the outcome has
+        no cost: the answer counts more."""
         try:
             amount = None if spend is None else spend(answer)
             self._spent = None if amount is None else str(amount)
@@ -43,12 +44,12 @@ class Outcome:
             log.warning("what a call cost is not recorded: %s: %s", type(error).__name__, error)
 
     def report(self, breaker: str, token: str) -> Words:
-        """To the breaker."""
+        """The command that reports to the breaker."""
         return words.report(breaker, self.told, token, self.seconds)
 
     def reports(self, breaker: str, token: str | None, key: str) -> list[tuple[Words, Words | None]]:
-        """To the breaker, where there is a token, and of the usage of the key; each with what is
-        told instead where the server refuses it."""
+        """The commands that report to the breaker, where there is a token, and to the usage of the key. Each
+        stands with the command that is sent instead where the server refuses it."""
         told: list[tuple[Words, Words | None]] = [] if token is None else [(self.report(breaker, token), None)]
         if self.told != "IGNORE":
             plain = words.record(key, self.told, self.seconds)

@@ -1,15 +1,15 @@
-"""Buckets for pyrate-limiter, one key a name.
+"""Buckets for pyrate-limiter.
 
     limiter = pyrate_limiter.Limiter(FloodgateBuckets(limiter, [Rate(5, Duration.SECOND)]))
     limiter.try_acquire("user:42")
 
-`FloodgateBuckets` gives each name its own usage. A bucket alone, `FloodgateBucket`, is
-one usage for all names, as with every bucket of pyrate-limiter.
+`FloodgateBuckets` gives each name a key of its own. A single `FloodgateBucket` has one key for all
+names, as every bucket of pyrate-limiter.
 
-All rates of a bucket are one command, decided by the server's clock. Of `SlidingWindowLog`
-a window is sliding, of `FixedWindow` fixed, `TokenBucket` and `GCRA` are a bucket with
-`burst`. RL.ACQUIRE is used; RL.QUOTA by `count`, RL.RESET by `flush`. Floodgate keeps no
-list of items, so that `peek` finds none, and nothing has to leak.
+All rates of a bucket are decided by one command and by the server's clock. `SlidingWindowLog` becomes
+sliding windows, `FixedWindow` fixed windows, `TokenBucket` and `GCRA` token buckets with `burst`. A
+bucket sends RL.ACQUIRE, `waiting` and `count` send RL.QUOTA, and `flush` sends RL.RESET. Floodgate keeps no list of
+items: `peek` finds none, and `leak` removes none.
 """
 
 import time
@@ -34,11 +34,15 @@ from .decision import Decision, LimitStatus
 from .limiter import Limiter
 
 MOST_RATES = 8
+"""The most limits that a key has."""
+
 LONGEST_MS = 366 * 86_400_000
+"""The longest period of a limit."""
 
 
 class _Bucket(AbstractBucket):
-    """What both buckets are."""
+    """The part that both buckets share. More than MOST_RATES rates, an interval above LONGEST_MS and an
+    unknown algorithm raise ValueError."""
 
     def __init__(self, rates: Sequence[Rate], name: str, algorithm: Algorithm | None = None):
         if len(rates) > MOST_RATES:
@@ -46,7 +50,7 @@ class _Bucket(AbstractBucket):
         for rate in rates:
             if rate.interval > LONGEST_MS:
                 raise ValueError(f"an interval of {rate.interval} ms is above 366 days, the longest that Floodgate has")
-        self.rates = list(rates)  # sorted and checked by the host
+        self.rates = list(rates)  # The host sorts and checks them.
         self.name = name
         self._never_fits: int | None = None
         self.limits = ",".join(_limit(rate, algorithm or SlidingWindowLog()) for rate in self.rates)
@@ -60,7 +64,7 @@ class _Bucket(AbstractBucket):
     def _learn(self, item: RateItem, decision: Decision) -> bool:
         if decision.granted:
             return bool(self._record(item, Verdict()))
-        # Blocked by an operator it is no rate that fails: the longest stands for it.
+        # Where an operator's block denies, no rate fails: the longest rate stands for the block.
         failing = self.rates[decision.index] if 0 <= decision.index < len(self.rates) else self.rates[-1]
         never = decision.retry_after_ms < 0
         self._never_fits = item.weight if never else None
@@ -71,14 +75,15 @@ class _Bucket(AbstractBucket):
         self._last_wait = None
 
     def _known_wait(self, item: RateItem) -> int | None:
-        """Milliseconds; -1 where it never fits; none where another weight was put."""
+        """The milliseconds until the item fits, by the latest denial: 0 where there was none, -1 where the
+        item never fits, None where the denied item had another weight."""
         if self.failing_rate is None:
             return 0
         return -1 if item.weight == self._never_fits else self._recorded_wait(item)
 
 
 class FloodgateBucket(_Bucket):
-    """One key, `name`."""
+    """A bucket whose usage is kept under the key `name`. A limiter for asyncio raises TypeError."""
 
     is_async = False
 
@@ -105,7 +110,8 @@ class FloodgateBucket(_Bucket):
 
 
 class AsyncFloodgateBucket(_Bucket):
-    """The same for asyncio."""
+    """A bucket for asyncio, whose usage is kept under the key `name`. A limiter without asyncio raises
+    TypeError."""
 
     is_async = True
 
@@ -132,8 +138,9 @@ class AsyncFloodgateBucket(_Bucket):
 
 
 class FloodgateBuckets(BucketFactory):
-    """A bucket for each name: the key is `prefix:name`. With a limiter of
-    `floodgate_redis.asyncio` they are for `try_acquire_async`."""
+    """A factory that gives each name the bucket with the key `PREFIX:NAME`. With a limiter of
+    `floodgate_redis.asyncio` its buckets are for `try_acquire_async`. Rates that no bucket takes raise
+    ValueError here, not at the first request."""
 
     def __init__(
         self,
@@ -146,13 +153,14 @@ class FloodgateBuckets(BucketFactory):
         self.rates = rates
         self.prefix = prefix
         self.algorithm = algorithm
-        self.get(RateItem("", 0))  # what is wrong with the rates is said now
+        self.get(RateItem("", 0))  # It raises where the rates are wrong.
 
     def wrap_item(self, name: str, weight: int = 1) -> RateItem:
         return RateItem(name, time.monotonic_ns() // 1_000_000, weight=weight)
 
     def get(self, item: RateItem) -> AbstractBucket:
-        """A new object each time, for what the last denial was is the caller's own."""
+        """A new bucket for each item, because a bucket remembers the latest denial, which is this caller's
+        alone."""
         key = f"{self.prefix}:{item.name}"
         if isinstance(self.limiter, AsyncLimiter):
             return AsyncFloodgateBucket(self.rates, self.limiter, key, self.algorithm)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 import uuid
+from contextvars import Context
 
 from redis.exceptions import RedisError
 
@@ -42,7 +43,8 @@ class Lease:
         if not self._closed and self._book.is_due(now):
             self._waking.set()
             if self._worker is None:
-                self._worker = asyncio.create_task(self._work(), name="floodgate lease")
+                # It works for all requests, so it must not keep the context of the first one.
+                self._worker = asyncio.create_task(self._work(), name="floodgate lease", context=Context())
         if spent is not None:
             decisions("leased")
             return spent

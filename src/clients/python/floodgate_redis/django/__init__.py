@@ -1,10 +1,11 @@
-"""Throttle classes for Django: `.rest_framework` for Django REST framework, `.ninja` for
-Django Ninja, each with the names and the rates of the host's own.
+"""Throttle classes for Django. `.rest_framework` has those for Django REST framework, and `.ninja` those
+for Django Ninja. Their names and rates are those of the host's own classes.
 
     # settings.py
     FLOODGATE_LIMITER = Limiter(Server("redis://localhost:6379"), LocalBucket(rate=5))
 
-or its dotted path, `"shop.limits.limiter"`. RL.ACQUIRE is used.
+The setting may also be the dotted path of a limiter, such as `"shop.limits.limiter"`. The throttles send
+RL.ACQUIRE.
 """
 
 import threading
@@ -15,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 from django.conf import settings  # type: ignore[import-untyped]
 from django.core.exceptions import ImproperlyConfigured  # type: ignore[import-untyped]
+from django.core.signals import setting_changed  # type: ignore[import-untyped]
 from django.utils.module_loading import import_string  # type: ignore[import-untyped]
 
 from .. import arguments
@@ -24,7 +26,8 @@ from ..limiter import Limiter
 
 @cache
 def project_limiter() -> Limiter:
-    """The limiter that the settings name."""
+    """The limiter that the setting FLOODGATE_LIMITER names, without its memory of denials. Where the
+    setting names none, or one for asyncio, the call raises ImproperlyConfigured."""
     named: Any = getattr(settings, "FLOODGATE_LIMITER", None)
     found = import_string(named) if isinstance(named, str) else named
     if not isinstance(found, Limiter):
@@ -35,9 +38,18 @@ def project_limiter() -> Limiter:
     return found.without_memory()
 
 
+def _setting_changed(*, setting: str, **_: Any) -> None:
+    """Tests override settings: the next request looks at them again."""
+    if setting == "FLOODGATE_LIMITER":
+        project_limiter.cache_clear()
+
+
+setting_changed.connect(_setting_changed)
+
+
 class Throttle:
-    """What the throttles of both hosts do: each request is one RL.ACQUIRE. `limiter`
-    may be another than the project's."""
+    """The part that the throttles of both hosts share: each request is one RL.ACQUIRE. A subclass that
+    sets `limiter` asks that one in place of the project's."""
 
     limiter: Limiter | None = None
     num_requests: int | None
@@ -52,8 +64,8 @@ class Throttle:
         return False
 
     def wait(self) -> float | None:
-        """Seconds until the request that was denied would be allowed; none where it
-        never will be."""
+        """The seconds until the request that this thread denied last would be allowed; None where it never
+        will be."""
         denied = self._denials().get(self)
         return None if denied is None or denied.retry_after_ms < 0 else denied.retry_after_ms / 1000
 
@@ -70,7 +82,8 @@ class Throttle:
         return self.throttle_failure()
 
     def _denials(self) -> MutableMapping["Throttle", Decision]:
-        """The latest of this thread, for one throttle may serve many at once."""
+        """The latest denial by each throttle in this thread: a throttle of Ninja serves many threads at
+        once."""
         if not hasattr(self._latest, "denials"):
             self._latest.denials = WeakKeyDictionary()
         found: MutableMapping[Throttle, Decision] = self._latest.denials

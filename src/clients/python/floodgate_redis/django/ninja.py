@@ -1,12 +1,12 @@
-"""Throttles for Django Ninja, by the names of its own.
+"""Throttles for Django Ninja, with the names of its own.
 
     from floodgate_redis.django.ninja import AnonRateThrottle, AuthRateThrottle
 
     api = NinjaAPI(throttle=[AnonRateThrottle("10/s"), AuthRateThrottle("100/s")])
 
-Rates are read as the host reads them: `100/day`, `100/2h`, and `7/10`, which is 7 in 10
-seconds. Windows are sliding, and exact however many processes decide. Ninja asks its
-throttles without asyncio, so an asynchronous operation waits for the answer.
+The host reads the rates: `100/day`, `100/2h`, and `7/10`, which is 7 in 10 s. Windows are sliding,
+and exact however many processes decide. Ninja calls its throttles without asyncio: an asynchronous
+operation blocks the event loop while the throttle asks Redis.
 """
 
 from typing import Any
@@ -17,7 +17,8 @@ from . import Throttle
 
 
 class SimpleRateThrottle(Throttle, throttling.SimpleRateThrottle):
-    """For throttles of your own: `get_cache_key` says whose request it is."""
+    """The base for throttles of your own: `get_cache_key` returns the key of a request, or None for a
+    request without a limit."""
 
     def allow_request(self, request: Any) -> bool:
         self.key = self.get_cache_key(request)
@@ -25,15 +26,15 @@ class SimpleRateThrottle(Throttle, throttling.SimpleRateThrottle):
 
 
 class AnonRateThrottle(throttling.AnonRateThrottle, SimpleRateThrottle):
-    """By address, of those who have not signed in; scope `anon`."""
+    """Limits callers who have not signed in, by their address. Its scope is `anon`."""
 
 
 class AuthRateThrottle(throttling.AuthRateThrottle, SimpleRateThrottle):
-    """By who signed in, or by address; scope `auth`."""
+    """Limits callers by what their authentication returned, or by their address. Its scope is `auth`."""
 
 
 class UserRateThrottle(throttling.UserRateThrottle, SimpleRateThrottle):
-    """By user, or by address; scope `user`."""
+    """Limits callers by their user, or by their address. Its scope is `user`."""
 
 
 __all__ = ["AnonRateThrottle", "AuthRateThrottle", "SimpleRateThrottle", "UserRateThrottle"]

@@ -1,12 +1,12 @@
-"""Throttles for Django REST framework, by the names of its own.
+"""Throttles for Django REST framework, with the names of its own.
 
     REST_FRAMEWORK = {
         "DEFAULT_THROTTLE_CLASSES": ["floodgate_redis.django.rest_framework.UserRateThrottle"],
         "DEFAULT_THROTTLE_RATES": {"user": "100/day"},
     }
 
-Rates are read as the host reads them: of the period the first letter counts, so that
-`5/month` is 5 a minute. Windows are sliding, and exact however many processes decide.
+The host reads the rates. It looks at the first letter of the period, so that `5/month` is 5 a minute.
+Windows are sliding, and exact however many processes decide.
 """
 
 from typing import Any
@@ -17,7 +17,8 @@ from . import Throttle
 
 
 class SimpleRateThrottle(Throttle, throttling.SimpleRateThrottle):  # type: ignore[misc]
-    """For throttles of your own: `get_cache_key` says whose request it is."""
+    """The base for throttles of your own: `get_cache_key` returns the key of a request, or None for a
+    request without a limit."""
 
     def allow_request(self, request: Any, view: Any) -> bool:
         if self.rate is None:
@@ -27,15 +28,16 @@ class SimpleRateThrottle(Throttle, throttling.SimpleRateThrottle):  # type: igno
 
 
 class AnonRateThrottle(throttling.AnonRateThrottle, SimpleRateThrottle):  # type: ignore[misc]
-    """By address, of those who have not signed in; scope `anon`."""
+    """Limits callers who have not signed in, by their address. Its scope is `anon`."""
 
 
 class UserRateThrottle(throttling.UserRateThrottle, SimpleRateThrottle):  # type: ignore[misc]
-    """By user, or by address; scope `user`."""
+    """Limits callers by their user, or by their address. Its scope is `user`."""
 
 
 class ScopedRateThrottle(throttling.ScopedRateThrottle, SimpleRateThrottle):  # type: ignore[misc]
-    """By user, or by address, for each `throttle_scope` of the views."""
+    """Limits callers by their user, or by their address, for each `throttle_scope` that views have. A view
+    without one is not limited."""
 
 
 __all__ = ["AnonRateThrottle", "ScopedRateThrottle", "SimpleRateThrottle", "UserRateThrottle"]
