@@ -51,7 +51,26 @@ pub struct ClosedState {
     pub(super) units: State,
 }
 
+/// The table of the algorithms. `algorithms!(make)` gives its rows to the macro `make`: the name, the
+/// type of the rule, and the tag of its states in payloads.
 macro_rules! algorithms {
+    ($make:ident) => {
+        $make! {
+            /// At most `count` units in any interval of `period`.
+            Sliding(super::sliding::Sliding) = 1,
+            /// A bucket that refills continuously.
+            Bucket(super::bucket::Bucket) = 2,
+            /// At most `count` units in each window.
+            Fixed(super::fixed::Fixed) = 3,
+            /// At most `count` reservations held at a time.
+            Concurrent(super::concurrent::Concurrent) = 4,
+            /// `CL.THROTTLE`, counted as redis-cell does.
+            Throttle(super::throttle::Throttle) = 5,
+        }
+    };
+}
+
+macro_rules! rules {
     ($($(#[$doc:meta])* $name:ident($rule:ty) = $tag:literal,)+) => {
         /// The rule that a limit enforces: one of the algorithms, or nothing.
         #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,20 +78,6 @@ macro_rules! algorithms {
             /// The limit grants every request.
             Unlimited,
             $($(#[$doc])* $name($rule),)+
-        }
-
-        /// The state that one limit remembers between calls.
-        #[derive(Clone, Debug, Default, PartialEq, Eq)]
-        pub enum State {
-            /// Nothing is used.
-            #[default]
-            Fresh,
-            $($(#[$doc])* $name(<$rule as Algorithm>::State),)+
-            /// The usage is kept under another rule, until units are taken under the limit's own.
-            /// Only looks and decisions see this state; no key holds it.
-            Kept(Box<KeptState>),
-            /// The limit has a block that lasts or is remembered.
-            Closed(Box<ClosedState>),
         }
 
         pub(super) const TABLE: &[AlgorithmRow] = &[$(AlgorithmRow {
@@ -178,7 +183,98 @@ macro_rules! algorithms {
                     $(Self::$name(rule) => rule.keeps_usage(),)+
                 }
             }
+        }
+    };
+}
+algorithms!(rules);
 
+macro_rules! states {
+    ($($(#[$doc:meta])* $name:ident($rule:ty) = $tag:literal,)+) => {
+        /// The state that one limit remembers between calls.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub enum State {
+            /// Nothing is used.
+            #[default]
+            Fresh,
+            $($(#[$doc])* $name(<$rule as Algorithm>::State),)+
+            /// The usage is kept under another rule, until units are taken under the limit's own.
+            /// Only looks and decisions see this state; no key holds it.
+            Kept(Box<KeptState>),
+            /// The limit has a block that lasts or is remembered.
+            Closed(Box<ClosedState>),
+        }
+
+        impl State {
+            /// Appends the lossless encoding: a tag, then what the algorithm writes.
+            pub fn write(&self, out: &mut Vec<u8>) {
+                match self {
+                    Self::Fresh => out.push(0),
+                    $(Self::$name(state) => {
+                        out.push($tag);
+                        <$rule as Algorithm>::write(state, out);
+                    })+
+                    Self::Kept(kept) => kept.carried.write(out),
+                    Self::Closed(closed) => {
+                        out.push(CLOSED);
+                        closed.block.write(out);
+                        closed.units.write(out);
+                    }
+                }
+            }
+
+            /// Reads the state that [`State::write`] wrote under `rule`. The result equals what was
+            /// written.
+            ///
+            /// # Errors
+            /// [`Corrupt`] for the state of another algorithm, and for one that the rule's
+            /// algorithm cannot have left behind.
+            pub fn read(reader: &mut Reader<'_>, rule: &Rule) -> Result<Self, Corrupt> {
+                match reader.byte()? {
+                    CLOSED if rule.can_close() => {
+                        let block = Closed::read(reader)?;
+                        let tag = reader.byte()?;
+                        Ok(Self::Closed(Box::new(ClosedState { block, units: Self::read_units(tag, reader, rule)? })))
+                    }
+                    tag => Self::read_units(tag, reader, rule),
+                }
+            }
+
+            fn read_units(tag: u8, reader: &mut Reader<'_>, rule: &Rule) -> Result<Self, Corrupt> {
+                match (tag, rule) {
+                    (0, _) => Ok(Self::Fresh),
+                    $(($tag, Rule::$name(rule)) => rule.read(reader).map(Self::$name),)+
+                    _ => Err(Corrupt("state of another algorithm")),
+                }
+            }
+
+            /// The bytes held outside the value itself.
+            pub fn heap_bytes(&self) -> usize {
+                match self {
+                    Self::Fresh => 0,
+                    $(Self::$name(state) => <$rule as Algorithm>::heap_bytes(state),)+
+                    Self::Kept(kept) => size_of::<KeptState>() + kept.carried.heap_bytes(),
+                    Self::Closed(closed) => size_of::<ClosedState>() + closed.units.heap_bytes(),
+                }
+            }
+
+            /// The memory outside the state that a grant most likely writes.
+            #[inline]
+            pub fn prefetch_hint(&self) -> Option<PrefetchHint> {
+                match self {
+                    Self::Fresh => None,
+                    $(Self::$name(state) => <$rule as Algorithm>::prefetch_hint(state),)+
+                    Self::Kept(_) => None,
+                    Self::Closed(closed) => closed.units.prefetch_hint(),
+                }
+            }
+        }
+    };
+}
+algorithms!(states);
+
+macro_rules! reads {
+    ($($(#[$doc:meta])* $name:ident($rule:ty) = $tag:literal,)+) => {
+        impl Rule {
             /// The number of units in use at `now`.
             #[inline]
             pub fn used(&self, state: &State, now: Micros) -> u64 {
@@ -270,6 +366,22 @@ macro_rules! algorithms {
                 }
             }
 
+            /// Returns what the state still shows of units that were granted at `granted`.
+            pub(super) fn layer(&self, state: &State, granted: Micros) -> Option<Layer> {
+                match (self, state) {
+                    $((Self::$name(rule), State::$name(own)) => rule.layer(own, granted),)+
+                    (_, State::Closed(closed)) => self.layer(&closed.units, granted),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+algorithms!(reads);
+
+macro_rules! changes {
+    ($($(#[$doc:meta])* $name:ident($rule:ty) = $tag:literal,)+) => {
+        impl Rule {
             /// Counts `units` as used, whether they fit or not. Returns when nothing is in use any
             /// more.
             #[inline]
@@ -349,16 +461,14 @@ macro_rules! algorithms {
                     _ => 0,
                 }
             }
+        }
+    };
+}
+algorithms!(changes);
 
-            /// Returns what the state still shows of units that were granted at `granted`.
-            pub(super) fn layer(&self, state: &State, granted: Micros) -> Option<Layer> {
-                match (self, state) {
-                    $((Self::$name(rule), State::$name(own)) => rule.layer(own, granted),)+
-                    (_, State::Closed(closed)) => self.layer(&closed.units, granted),
-                    _ => None,
-                }
-            }
-
+macro_rules! carries {
+    ($($(#[$doc:meta])* $name:ident($rule:ty) = $tag:literal,)+) => {
+        impl Rule {
             /// Turns `state`, which was kept under `old`, into a state of `self`. The units in use
             /// and the block stay. If the algorithm changed, no units stay.
             pub(super) fn carry(&self, old: &Self, mut state: State, now: Micros) -> State {
@@ -408,86 +518,9 @@ macro_rules! algorithms {
                 }
             }
         }
-
-        impl State {
-            /// Appends the lossless encoding: a tag, then what the algorithm writes.
-            pub fn write(&self, out: &mut Vec<u8>) {
-                match self {
-                    Self::Fresh => out.push(0),
-                    $(Self::$name(state) => {
-                        out.push($tag);
-                        <$rule as Algorithm>::write(state, out);
-                    })+
-                    Self::Kept(kept) => kept.carried.write(out),
-                    Self::Closed(closed) => {
-                        out.push(CLOSED);
-                        closed.block.write(out);
-                        closed.units.write(out);
-                    }
-                }
-            }
-
-            /// Reads the state that [`State::write`] wrote under `rule`. The result equals what was
-            /// written.
-            ///
-            /// # Errors
-            /// [`Corrupt`] for the state of another algorithm, and for one that the rule's
-            /// algorithm cannot have left behind.
-            pub fn read(reader: &mut Reader<'_>, rule: &Rule) -> Result<Self, Corrupt> {
-                match reader.byte()? {
-                    CLOSED if rule.can_close() => {
-                        let block = Closed::read(reader)?;
-                        let tag = reader.byte()?;
-                        Ok(Self::Closed(Box::new(ClosedState { block, units: Self::read_units(tag, reader, rule)? })))
-                    }
-                    tag => Self::read_units(tag, reader, rule),
-                }
-            }
-
-            fn read_units(tag: u8, reader: &mut Reader<'_>, rule: &Rule) -> Result<Self, Corrupt> {
-                match (tag, rule) {
-                    (0, _) => Ok(Self::Fresh),
-                    $(($tag, Rule::$name(rule)) => rule.read(reader).map(Self::$name),)+
-                    _ => Err(Corrupt("state of another algorithm")),
-                }
-            }
-
-            /// The bytes held outside the value itself.
-            pub fn heap_bytes(&self) -> usize {
-                match self {
-                    Self::Fresh => 0,
-                    $(Self::$name(state) => <$rule as Algorithm>::heap_bytes(state),)+
-                    Self::Kept(kept) => size_of::<KeptState>() + kept.carried.heap_bytes(),
-                    Self::Closed(closed) => size_of::<ClosedState>() + closed.units.heap_bytes(),
-                }
-            }
-
-            /// The memory outside the state that a grant most likely writes.
-            #[inline]
-            pub fn prefetch_hint(&self) -> Option<PrefetchHint> {
-                match self {
-                    Self::Fresh => None,
-                    $(Self::$name(state) => <$rule as Algorithm>::prefetch_hint(state),)+
-                    Self::Kept(_) => None,
-                    Self::Closed(closed) => closed.units.prefetch_hint(),
-                }
-            }
-        }
     };
 }
-
-algorithms! {
-    /// At most `count` units in any interval of `period`.
-    Sliding(super::sliding::Sliding) = 1,
-    /// A bucket that refills continuously.
-    Bucket(super::bucket::Bucket) = 2,
-    /// At most `count` units in each window.
-    Fixed(super::fixed::Fixed) = 3,
-    /// At most `count` reservations held at a time.
-    Concurrent(super::concurrent::Concurrent) = 4,
-    /// `CL.THROTTLE`, counted as redis-cell does.
-    Throttle(super::throttle::Throttle) = 5,
-}
+algorithms!(carries);
 
 impl Rule {
     /// The same as `take`, for units that are chargeable. Debt is cut to one capacity.
