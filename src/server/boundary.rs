@@ -3,7 +3,8 @@
 //! A panic stops here, and nowhere else. [`enter`] runs what may open keys: commands, timers, events of
 //! the server, answers to waiters, messages of other nodes. When such a call has closed its keys and
 //! returned its borrows, its keyspace events are sent. [`guard`] runs the smaller callbacks, which open
-//! no key: those of types, settings, INFO, key positions, filters, and listeners to changes of keys.
+//! no key: the load of the module, and those of types, settings, INFO, key positions, filters, and
+//! listeners to changes of keys.
 //!
 //! Calls can nest; the guide lists which calls of the server can call back
 //! ([`threads`](crate::guide::threads)). When a key is opened or deleted, the server notifies other
