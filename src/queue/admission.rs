@@ -103,12 +103,11 @@ pub fn decide(
     if !has_queue(ctx, name) {
         return acquire::decide(found, given, request);
     }
-    let queued = QueuedRequest::acquire(given, request);
-    Ok(match decide_at(found, &db_key(ctx, name), &queued)? {
-        QueuedDecision::Acquire(decision) => decision,
-        // This cannot happen: the request is an acquire.
-        QueuedDecision::Reserve(decision) => AcquireDecision::denial(decision.reply),
-    })
+    let db_key = &db_key(ctx, name);
+    QueueAhead { found, db_key, critical: request.critical, keeps: true }.decide(
+        |then| acquire::decide(then, given, request),
+        |decision| decision.status_before(found, given, request),
+    )
 }
 
 /// Puts the client into the key's queue, behind those whom it may not overtake, if it may wait. `retry`

@@ -10,7 +10,7 @@ use crate::limiter::reply::RateLimitReply;
 use crate::limiter::resolve::KeyView;
 use crate::observe::{metrics, top};
 use crate::queue::moves::set_timer;
-use crate::queue::request::{QueuedDecision, QueuedRequest};
+use crate::queue::request::{CorrectableDecision, QueuedDecision, QueuedRequest};
 use crate::queue::state::DbKey;
 use crate::server::context::Context;
 use crate::server::ffi::args::Arg;

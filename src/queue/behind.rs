@@ -11,36 +11,18 @@ use crate::limiter::Error;
 use crate::limiter::ends::is_before;
 use crate::limiter::reply::{Index, RateLimitReply};
 use crate::limiter::resolve::KeyView;
-use crate::queue::request::{QueuedDecision, QueuedRequest};
+use crate::queue::request::{CorrectableDecision, QueuedDecision, QueuedRequest};
 use crate::queue::state::DbKey;
 use crate::types::ratelimit::RateLimit;
 
-/// Decides a request on a key with a queue. It is denied if somebody waits whom it may not overtake.
+/// Decides a request that may wait, on a key with a queue: see [`QueueAhead::decide`].
 pub(super) fn decide_at(
     found: KeyView<'_>,
     db_key: &DbKey,
     queued: &QueuedRequest<'_>,
 ) -> Result<QueuedDecision, Error> {
-    let mut decision = queued.decide(found)?;
-    let RateLimitReply { granted, status, .. } = decision.reply();
-    if status.retry == RetryAfter::Never {
-        return Ok(decision);
-    }
-    let (now, critical) = (found.now, queued.request().critical);
-    let retry = |then: KeyView<'_>| Ok(queued.decide(then)?.reply().status.retry);
-    if is_behind_at(found.main, db_key, critical, now) {
-        let status = queued.status_only(found, &decision)?;
-        let retry = QueueAhead { found, db_key, critical, keeps: true }.retry(now, retry);
-        let status = LimitStatus { remaining: Some(0), retry, ..status };
-        return Ok(decision.denied(RateLimitReply { granted: 0, status, index: Index::Queue }));
-    }
-    if granted == 0 && critical {
-        // Those whom it may overtake take units while it waits for its own.
-        decision.correct_retry(found, |found| {
-            QueueAhead { found, db_key, critical, keeps: false }.retry(now, retry)
-        });
-    }
-    Ok(decision)
+    QueueAhead { found, db_key, critical: queued.request().critical, keeps: true }
+        .decide(|then| queued.decide(then), |decision| queued.status_only(found, decision))
 }
 
 /// A key and its queue, as a request finds them.
@@ -55,6 +37,35 @@ pub(super) struct QueueAhead<'v> {
 }
 
 impl QueueAhead<'_> {
+    /// Decides a request by `decide`. It is denied if somebody waits whom it may not overtake. Its reply
+    /// then has the status that `status_only` returns: that of the limit that binds it, while nothing is
+    /// taken.
+    pub(super) fn decide<D: CorrectableDecision>(
+        self,
+        decide: impl Fn(KeyView<'_>) -> Result<D, Error>,
+        status_only: impl FnOnce(&D) -> Result<LimitStatus, Error>,
+    ) -> Result<D, Error> {
+        let Self { found, db_key, critical, .. } = self;
+        let mut decision = decide(found)?;
+        let RateLimitReply { granted, status, .. } = decision.reply();
+        if status.retry == RetryAfter::Never {
+            return Ok(decision);
+        }
+        let retry = |then: KeyView<'_>| Ok(decide(then)?.reply().status.retry);
+        if is_behind_at(found.main, db_key, critical, found.now) {
+            let status = status_only(&decision)?;
+            let status = LimitStatus { remaining: Some(0), retry: self.retry(found.now, retry), ..status };
+            return Ok(decision.denied(RateLimitReply { granted: 0, status, index: Index::Queue }));
+        }
+        if granted == 0 && critical {
+            // Those whom it may overtake take units while it waits for its own.
+            decision.correct_retry(found, |closed| {
+                Self { found: closed, keeps: false, ..self }.retry(found.now, retry)
+            });
+        }
+        Ok(decision)
+    }
+
     /// The time from `asked` on until the request is granted, after those who take units before.
     /// `retry` decides the request, as for [`Forecast::retry`].
     pub(super) fn retry(
