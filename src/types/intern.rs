@@ -203,14 +203,7 @@ impl Drop for LimitsRef {
 /// The set with this number, to which some reference must live.
 #[inline]
 pub fn get(main: MainThread, id: u32) -> Ref<'static, InternedLimits> {
-    Ref::map(TABLE.of(main).borrow(), |table| match table.sets.get(id as usize) {
-        Some(Some(set)) => &**set,
-        // A live reference keeps its set, so this cannot happen. A stand-in is still better than a
-        // crash.
-        _ => table
-            .nothing
-            .get_or_init(|| InternedLimits::new(Limits::from(Limit::unlimited()), None, "unlimited".into())),
-    })
+    Ref::map(TABLE.of(main).borrow(), |table| table.get(id))
 }
 
 /// The number of sets whose texts are compared before a text is hashed.
@@ -275,7 +268,7 @@ pub fn want(main: MainThread, text: &[u8]) -> Result<ParsedLimits, TokenError> {
         }
         Expression::Terms(_) => {
             let reference = intern(main, Limits::parse(text)?);
-            remember(&mut TABLE.of(main).borrow_mut(), text, reference.0);
+            TABLE.of(main).borrow_mut().remember(text, reference.0);
             Ok(ParsedLimits::Limits(reference))
         }
     }
@@ -318,23 +311,8 @@ fn put(main: MainThread, limits: Limits, origin: Option<Origin>) -> LimitsRef {
     if let Some(known) = known_text(main, canonical.as_bytes()) {
         return known;
     }
-    let mut table = TABLE.of(main).borrow_mut();
-    if table.sets.len() - table.free.len() >= table.sweep_at {
-        sweep(&mut table);
-    }
-    let set = InternedLimits::new(limits, origin, canonical.clone().into());
-    let id = if let Some(id) = table.free.pop() {
-        id
-    } else {
-        table.sets.push(None);
-        u32::try_from(table.sets.len() - 1).unwrap_or(u32::MAX)
-    };
-    if let Some(slot) = table.sets.get_mut(id as usize) {
-        *slot = Some(Box::new(set));
-        UNUSED.fetch_add(1, Ordering::Relaxed);
-    }
-    table.by_text.get_or_insert_default().insert(canonical.into_bytes().into(), id);
-    LimitsRef::new(id)
+    let set = InternedLimits::new(limits, origin, canonical.into());
+    LimitsRef::new(TABLE.of(main).borrow_mut().put(set))
 }
 
 /// The reference of a text, if it is known.
@@ -344,11 +322,45 @@ pub fn known_text(main: MainThread, text: &[u8]) -> Option<LimitsRef> {
 
 /// The number of sets that are in use or wait to be swept.
 pub fn size(main: MainThread) -> usize {
-    let table = TABLE.of(main).borrow();
-    table.sets.len() - table.free.len()
+    TABLE.of(main).borrow().size()
 }
 
 impl InternTable {
+    /// The set with this number, to which some reference must live.
+    #[inline]
+    fn get(&self, id: u32) -> &InternedLimits {
+        match self.sets.get(id as usize) {
+            Some(Some(set)) => set,
+            // A live reference keeps its set, so this cannot happen. A stand-in is still better than a
+            // crash.
+            _ => self.nothing.get_or_init(|| {
+                InternedLimits::new(Limits::from(Limit::unlimited()), None, "unlimited".into())
+            }),
+        }
+    }
+
+    /// The number of sets that are in use or wait to be swept.
+    fn size(&self) -> usize {
+        self.sets.len() - self.free.len()
+    }
+
+    /// Keeps a set whose canonical text is not known. Returns its number, to which nobody refers yet.
+    fn put(&mut self, set: InternedLimits) -> u32 {
+        if self.size() >= self.sweep_at {
+            self.sweep();
+        }
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.sets.push(None);
+            u32::try_from(self.sets.len() - 1).unwrap_or(u32::MAX)
+        });
+        self.by_text.get_or_insert_default().insert(set.canonical.as_bytes().into(), id);
+        if let Some(slot) = self.sets.get_mut(id as usize) {
+            *slot = Some(Box::new(set));
+            UNUSED.fetch_add(1, Ordering::Relaxed);
+        }
+        id
+    }
+
     /// The set that has this text, and its number.
     fn known(&self, text: &[u8]) -> Option<(u32, &InternedLimits)> {
         let set_of = |id: u32| self.sets.get(id as usize)?.as_deref();
@@ -362,20 +374,57 @@ impl InternTable {
         self.recent.set([found, first, second, third]);
         Some((found, set_of(found)?))
     }
-}
 
-fn remember(table: &mut InternTable, text: &[u8], id: u32) {
-    let Some(Some(set)) = table.sets.get_mut(id as usize) else { return };
-    if set.canonical.as_bytes() == text {
-        return;
+    /// Remembers that `text` means the set with this number, in place of the oldest of too many texts.
+    fn remember(&mut self, text: &[u8], id: u32) {
+        let Some(Some(set)) = self.sets.get_mut(id as usize) else { return };
+        if set.canonical.as_bytes() == text {
+            return;
+        }
+        let dropped = (set.aliases.len() >= MOST_ALIASES).then(|| set.aliases.remove(0));
+        set.aliases.push(text.into());
+        let by_text = self.by_text.get_or_insert_default();
+        if let Some(dropped) = dropped {
+            by_text.remove(&dropped);
+        }
+        by_text.insert(text.into(), id);
     }
-    let dropped = (set.aliases.len() >= MOST_ALIASES).then(|| set.aliases.remove(0));
-    set.aliases.push(text.into());
-    let by_text = table.by_text.get_or_insert_default();
-    if let Some(dropped) = dropped {
-        by_text.remove(&dropped);
+
+    /// Sweeps if most sets are unused.
+    fn sweep_if_unused(&mut self, unused: usize) {
+        if unused.saturating_mul(2) >= self.size() {
+            self.sweep();
+        }
     }
-    by_text.insert(text.into(), id);
+
+    /// Forgets the sets that nobody refers to, and their texts.
+    fn sweep(&mut self) {
+        let by_text = self.by_text.get_or_insert_default();
+        let mut swept = 0;
+        for (id, slot) in (0u32..).zip(self.sets.iter_mut()) {
+            let unused = count(id).is_some_and(|count| count.load(Ordering::Acquire) == 0);
+            if let Some(set) = slot.take_if(|_| unused) {
+                by_text.remove(set.canonical.as_bytes());
+                for alias in &set.aliases {
+                    by_text.remove(alias);
+                }
+                swept += 1;
+            }
+        }
+        UNUSED.fetch_sub(swept, Ordering::Relaxed);
+        while self.sets.pop_if(|last| last.is_none()).is_some() {}
+        self.free.clear();
+        self.free.extend((0u32..).zip(&self.sets).filter(|(_, slot)| slot.is_none()).map(|(id, _)| id));
+        by_text.shrink_to(by_text.len().max(LEAST_SWEEP) * 2);
+        self.sweep_at = (self.size() * 2).max(LEAST_SWEEP);
+        self.sets.shrink_to(self.sets.len().max(LEAST_SWEEP) * 2);
+        self.free.shrink_to(self.free.len().max(LEAST_SWEEP) * 2);
+    }
+
+    /// The number of sets and texts that there is room for.
+    fn room(&self) -> usize {
+        self.sets.capacity() + self.free.capacity() + self.by_text.as_ref().map_or(0, HashMap::capacity)
+    }
 }
 
 /// Sweeps if most sets are unused. A sweep is otherwise part of interning, and after many keys have
@@ -385,41 +434,13 @@ pub fn sweep_unused(main: MainThread) {
     if unused < LEAST_SWEEP {
         return;
     }
-    let mut table = TABLE.of(main).borrow_mut();
-    if unused.saturating_mul(2) >= table.sets.len() - table.free.len() {
-        sweep(&mut table);
-    }
+    TABLE.of(main).borrow_mut().sweep_if_unused(unused);
 }
 
 /// The events that this file listens to: the server's timer sweeps the table.
 pub const LISTENERS: &[EventListener] = &[(Event::Cron, |ctx| sweep_unused(ctx.main()))];
 
-fn sweep(table: &mut InternTable) {
-    let by_text = table.by_text.get_or_insert_default();
-    let mut swept = 0;
-    for (id, slot) in (0u32..).zip(table.sets.iter_mut()) {
-        let unused = count(id).is_some_and(|count| count.load(Ordering::Acquire) == 0);
-        if let Some(set) = slot.take_if(|_| unused) {
-            by_text.remove(set.canonical.as_bytes());
-            for alias in &set.aliases {
-                by_text.remove(alias);
-            }
-            swept += 1;
-        }
-    }
-    UNUSED.fetch_sub(swept, Ordering::Relaxed);
-    while table.sets.pop_if(|last| last.is_none()).is_some() {}
-    table.free.clear();
-    table.free.extend((0u32..).zip(&table.sets).filter(|(_, slot)| slot.is_none()).map(|(id, _)| id));
-    let live = table.sets.len() - table.free.len();
-    table.sweep_at = (live * 2).max(LEAST_SWEEP);
-    table.sets.shrink_to(table.sets.len().max(LEAST_SWEEP) * 2);
-    table.free.shrink_to(table.free.len().max(LEAST_SWEEP) * 2);
-    by_text.shrink_to(by_text.len().max(LEAST_SWEEP) * 2);
-}
-
 /// The number of sets and texts that the table has room for.
 pub fn room(main: MainThread) -> usize {
-    let table = TABLE.of(main).borrow();
-    table.sets.capacity() + table.free.capacity() + table.by_text.as_ref().map_or(0, HashMap::capacity)
+    TABLE.of(main).borrow().room()
 }
