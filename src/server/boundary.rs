@@ -30,9 +30,9 @@ pub(in crate::server) fn guard<R>(run: impl FnOnce() -> R) -> Option<R> {
 #[inline]
 pub(in crate::server) fn enter<R>(ctx: &Context<'_>, run: impl FnOnce() -> R) -> Option<R> {
     let outer = notifications::begin(ctx.main());
-    let keys = main_thread::enter();
+    let outer_keys = main_thread::enter();
     let result = guard(run);
-    main_thread::leave(keys);
+    main_thread::leave(outer_keys);
     if notifications::end_silently(ctx.main(), outer) {
         return result;
     }
