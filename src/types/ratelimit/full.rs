@@ -37,6 +37,15 @@ pub struct Full {
     pub usage: Option<Tracked>,
 }
 
+/// The most that is given back on each limit.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::types) struct Refund {
+    /// The units, on a limit that counts units.
+    pub units: u64,
+    /// The calls, on a limit that counts calls.
+    pub calls: u64,
+}
+
 impl Full {
     /// A value that holds nothing but this usage of these limits.
     pub(super) fn of(limits: LimitsRef, states: impl Into<Box<[State]>>) -> Self {
@@ -184,17 +193,18 @@ impl Full {
         }
     }
 
-    /// Gives up to `units` back on each limit (`calls` if it counts calls), the newest first,
-    /// whichever request took them. A tracked key counts all of `units` as not used, because no limit
-    /// tells what the call cost: one that counts calls gives one back, and of a larger cost a part may
-    /// have left the limits, or may never have counted there.
+    /// Gives back on each limit, the newest units first, whichever request took them. A tracked key
+    /// counts all units of `refund` as not used, because no limit tells what the call cost: one that
+    /// counts calls gives one back, and of a larger cost a part may have left the limits, or may never
+    /// have counted there.
     pub(in crate::types) fn refund(
         &mut self,
         main: MainThread,
         now: Micros,
         limits: &[Limit],
-        (units, calls): (u64, u64),
+        refund: Refund,
     ) {
+        let Refund { units, calls } = refund;
         let mut reservations = self.reservations.take();
         for limit in limits {
             self.with_usage(main, limit, |rule, state| {
