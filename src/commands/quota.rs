@@ -7,6 +7,7 @@ use crate::commands::options::Options;
 use crate::commands::quota_view::QuotaView;
 use crate::core::limits::{Request, State, decide, limit_quota};
 use crate::core::retry_after::RetryAfter;
+use crate::core::wait_queue::WaiterClass;
 use crate::limiter::Error;
 use crate::limiter::ends::{self, PinEnd, Retry};
 use crate::limiter::resolve::{KeyView, ResolvedLimits, Source, limits_of};
@@ -47,7 +48,7 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
     let now = ctx.now();
     let ask = QuotaAsk { given, request };
     let queue = if headers {
-        queue::retry_behind(ctx, &key, false, now, |then| ask.whole_retry(then))?
+        queue::retry_behind(ctx, &key, WaiterClass::Ordinary, now, |then| ask.whole_retry(then))?
     } else {
         None
     };

@@ -10,6 +10,7 @@ use crate::core::reservations::MAX_ID;
 use crate::core::retry_after::RetryAfter;
 use crate::core::text::token::shown;
 use crate::core::time::Micros;
+use crate::core::wait_queue::WaiterClass;
 use crate::limiter::Error;
 use crate::limiter::apply::{self, EffectBatch, commit_with};
 use crate::limiter::ends::{all_at_once, tell_whole, tried_out};
@@ -210,7 +211,7 @@ impl<'a> ReserveCall<'a> {
         let Self { ctx, now, ref terms, torn, .. } = *self;
         let copies = self.items.iter().map(|item| self.copy(item.key)).collect::<Result<Vec<_>, _>>()?;
         let later = self.items.iter().zip(&copies).map(|(item, copy)| {
-            LaterKey::of(ctx, item.key, copy.as_ref(), now, terms.request.critical, !torn)
+            LaterKey::of(ctx, item.key, copy.as_ref(), now, WaiterClass::of(terms.request.critical), !torn)
         });
         let later: Vec<_> = later.collect();
         let ends = self.items.iter().map(|item| queue::ends(ctx, item.key)).sum();

@@ -12,6 +12,7 @@ use crate::core::limits::{
 };
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
+use crate::core::wait_queue::WaiterClass;
 use crate::limiter::Error;
 use crate::limiter::acquire::{AcquireDecision, decide_until};
 use crate::limiter::apply::{self, refused};
@@ -260,7 +261,7 @@ impl ThrottleCall<'_> {
     /// taken: the request waits for that, and then for its own units.
     fn ask(&self, recording: Recording<'_, '_>, key: &mut Key<'_>) -> Result<ThrottleReply, Error> {
         let Recording { ctx, now, .. } = recording;
-        let behind = queue::retry_behind(ctx, key, false, now, |then| self.wait(then))?;
+        let behind = queue::retry_behind(ctx, key, WaiterClass::Ordinary, now, |then| self.wait(then))?;
         let asked = if behind.is_some() { self.look() } else { *self };
         let held = key.value::<RateLimit>()?;
         let counts = self.quantity > 0 && track::counts(ctx.main(), held.as_deref(), false);

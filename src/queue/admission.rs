@@ -8,6 +8,7 @@ use crate::core::limits::Request;
 use crate::core::retry_after::RetryAfter;
 use crate::core::text::duration;
 use crate::core::time::Micros;
+use crate::core::wait_queue::WaiterClass;
 use crate::limiter::Error;
 use crate::limiter::acquire::{self, AcquireDecision};
 use crate::limiter::resolve::KeyView;
@@ -67,7 +68,8 @@ pub fn admit(
     now: Micros,
 ) -> Result<QueueAdmission, Error> {
     let db_key = db_key(ctx, key.name());
-    if !queued.request().critical && !is_behind_at(ctx.main(), &db_key, false, now) {
+    let class = queued.class();
+    if class == WaiterClass::Ordinary && !is_behind_at(ctx.main(), &db_key, class, now) {
         return Ok(QueueAdmission::NoQueue);
     }
     let held = key.value::<RateLimit>()?;
@@ -104,7 +106,7 @@ pub fn decide(
         return acquire::decide(found, given, request);
     }
     let db_key = &db_key(ctx, name);
-    QueueAhead { found, db_key, critical: request.critical, keeps: true }.decide(
+    QueueAhead { found, db_key, class: WaiterClass::of(request.critical), keeps: true }.decide(
         |then| acquire::decide(then, given, request),
         |decision| decision.status_before(found, given, request),
     )
@@ -153,8 +155,8 @@ pub fn join(
     true
 }
 
-/// The time until a request that does not wait is granted after those in the queue of its key whom it
-/// may not overtake. `None` if nobody of them waits. `retry` decides the request: it returns the time
+/// The time until a request of this class that does not wait is granted after those in the queue of its
+/// key whom it may not overtake. `None` if nobody of them waits. `retry` decides the request: it returns the time
 /// until the request is granted from the moment of its key on, if nobody waits. What can never be
 /// granted then is not granted after the queue either. A request that `retry` refuses comes after the
 /// queue all the same.
@@ -164,11 +166,11 @@ pub fn join(
 pub fn retry_behind(
     ctx: &Context<'_>,
     key: &ReadKey<'_>,
-    critical: bool,
+    class: WaiterClass,
     now: Micros,
     retry: impl Fn(KeyView<'_>) -> Result<RetryAfter, Error>,
 ) -> Result<Option<RetryAfter>, Error> {
-    if !is_behind(ctx, key.name(), critical, now) {
+    if !is_behind(ctx, key.name(), class, now) {
         return Ok(None);
     }
     let held = key.value::<RateLimit>()?;
@@ -177,5 +179,5 @@ pub fn retry_behind(
         return Ok(Some(RetryAfter::Never));
     }
     let db_key = &db_key(ctx, key.name());
-    Ok(Some(QueueAhead { found, db_key, critical, keeps: true }.retry(now, retry)))
+    Ok(Some(QueueAhead { found, db_key, class, keeps: true }.retry(now, retry)))
 }

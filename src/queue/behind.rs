@@ -2,7 +2,7 @@
 //! if nobody else asks: those who wait have asked already.
 
 use super::forecast::Forecast;
-use super::state::{Queues, Waiter, class, is_behind_at, with};
+use super::state::{Queues, Waiter, is_behind_at, with};
 use crate::core::limits::LimitStatus;
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
@@ -21,7 +21,7 @@ pub(super) fn decide_at(
     db_key: &DbKey,
     queued: &QueuedRequest<'_>,
 ) -> Result<QueuedDecision, Error> {
-    QueueAhead { found, db_key, critical: queued.request().critical, keeps: true }
+    QueueAhead { found, db_key, class: queued.class(), keeps: true }
         .decide(|then| queued.decide(then), |decision| queued.status_only(found, decision))
 }
 
@@ -30,8 +30,8 @@ pub(super) fn decide_at(
 pub(super) struct QueueAhead<'v> {
     pub(super) found: KeyView<'v>,
     pub(super) db_key: &'v DbKey,
-    /// True if the request may overtake those that are not critical.
-    pub(super) critical: bool,
+    /// The class of the request. A critical one may overtake ordinary waiters.
+    pub(super) class: WaiterClass,
     /// True if `found` has what the key holds. A forecast of that is kept for the next request.
     pub(super) keeps: bool,
 }
@@ -45,19 +45,19 @@ impl QueueAhead<'_> {
         decide: impl Fn(KeyView<'_>) -> Result<D, Error>,
         status_only: impl FnOnce(&D) -> Result<LimitStatus, Error>,
     ) -> Result<D, Error> {
-        let Self { found, db_key, critical, .. } = self;
+        let Self { found, db_key, class, .. } = self;
         let mut decision = decide(found)?;
         let RateLimitReply { granted, status, .. } = decision.reply();
         if status.retry == RetryAfter::Never {
             return Ok(decision);
         }
         let retry = |then: KeyView<'_>| Ok(decide(then)?.reply().status.retry);
-        if is_behind_at(found.main, db_key, critical, found.now) {
+        if is_behind_at(found.main, db_key, class, found.now) {
             let status = status_only(&decision)?;
             let status = LimitStatus { remaining: Some(0), retry: self.retry(found.now, retry), ..status };
             return Ok(decision.denied(RateLimitReply { granted: 0, status, index: Index::Queue }));
         }
-        if granted == 0 && critical {
+        if granted == 0 && class == WaiterClass::Critical {
             // Those whom it may overtake take units while it waits for its own.
             decision.correct_retry(found, |closed| {
                 Self { found: closed, keeps: false, ..self }.retry(found.now, retry)
@@ -73,12 +73,9 @@ impl QueueAhead<'_> {
         asked: Micros,
         retry: impl Fn(KeyView<'_>) -> Result<RetryAfter, Error>,
     ) -> RetryAfter {
-        let wait = self.with_forecast(|queues, forecast| {
-            if self.critical {
-                self.retry_beside(queues, forecast.copy(), asked, retry)
-            } else {
-                forecast.retry(self.found, asked, retry)
-            }
+        let wait = self.with_forecast(|queues, forecast| match self.class {
+            WaiterClass::Critical => self.retry_beside(queues, forecast.copy(), asked, retry),
+            WaiterClass::Ordinary => forecast.retry(self.found, asked, retry),
         });
         // A request that is denied now is not told to come back at once.
         if asked == self.found.now { wait.max(RetryAfter::After(1)) } else { wait }
@@ -88,7 +85,7 @@ impl QueueAhead<'_> {
     pub(super) fn value_at(self, at: Micros) -> Option<RateLimit> {
         self.with_forecast(|queues, forecast| {
             let mut forecast = forecast.copy();
-            if self.critical {
+            if self.class == WaiterClass::Critical {
                 let mut overtaken = self.overtaken(queues);
                 while overtaken.next().is_some_and(|waiter| self.serve(&mut forecast, waiter, at)) {}
             }
@@ -98,7 +95,7 @@ impl QueueAhead<'_> {
 
     /// Runs `look` on the forecast of the key after those whom the request may not overtake.
     fn with_forecast<R>(self, look: impl FnOnce(&Queues, &Forecast) -> R) -> R {
-        let class = class(self.critical);
+        let class = self.class;
         with(self.found.main, |queues| {
             let slot = queues.waiters.forecast(self.db_key, class).filter(|_| self.keeps);
             let mut forecast = slot.and_then(Option::take).unwrap_or_else(|| Forecast::new(self.found));

@@ -3,6 +3,7 @@
 use crate::core::limits::{LimitStatus, Request};
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
+use crate::core::wait_queue::WaiterClass;
 use crate::limiter::Error;
 use crate::limiter::acquire::{self, AcquireDecision};
 use crate::limiter::reply::RateLimitReply;
@@ -180,6 +181,11 @@ impl<'a> QueuedRequest<'a> {
         match self {
             Self::Acquire { request, .. } | Self::Reserve { request, .. } => request,
         }
+    }
+
+    /// The class of those who wait with such a request.
+    pub const fn class(&self) -> WaiterClass {
+        WaiterClass::of(self.request().critical)
     }
 
     /// The ID of the reservation that is asked for.

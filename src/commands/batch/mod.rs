@@ -10,6 +10,7 @@ use crate::commands::options::{Options, flags};
 use crate::core::limits::Request;
 use crate::core::text::token::shown;
 use crate::core::time::Micros;
+use crate::core::wait_queue::WaiterClass;
 use crate::limiter::Error;
 use crate::limiter::acquire::{self, AcquireDecision};
 use crate::limiter::apply::EffectBatch;
@@ -268,7 +269,8 @@ impl<'a> Batch<'a> {
         if at == self.now {
             return Ok(copy);
         }
-        Ok(LaterKey::of(self.ctx, item.key, copy.as_ref(), self.now, self.critical, true).value(at))
+        Ok(LaterKey::of(self.ctx, item.key, copy.as_ref(), self.now, WaiterClass::of(self.critical), true)
+            .value(at))
     }
 
     /// Decides an item on its key, now or later. Later, `found` is what the queue leaves.

@@ -115,8 +115,7 @@ impl<'a> LimitClause<'a> {
     ) -> Result<RetryAfter, Error> {
         let held = key.value::<RateLimit>()?;
         let copy = tried_out(KeyView::of(ctx, self.key, held.as_deref(), now))?;
-        let critical = self.request.request().critical;
-        let later = LaterKey::of(ctx, self.key, copy.as_ref(), now, critical, true);
+        let later = LaterKey::of(ctx, self.key, copy.as_ref(), now, self.request.class(), true);
         let longest = breaker.max(decision.reply().status.retry);
         Ok(all_at_once(longest, queue::ends(ctx, self.key), now, |then| {
             let alone = self.request.decide(KeyView::of(ctx, self.key, copy.as_ref(), then));
