@@ -60,7 +60,7 @@ impl QueueAhead<'_> {
         if granted == 0 && class == WaiterClass::Critical {
             // Those whom it may overtake take units while it waits for its own.
             decision.correct_retry(found, |closed| {
-                Self { found: closed, keeps: false, ..self }.retry(found.now, retry)
+                QueueAhead { found: closed, db_key, class, keeps: false }.retry(found.now, retry)
             });
         }
         Ok(decision)

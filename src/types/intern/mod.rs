@@ -5,6 +5,13 @@
 //! Sets that no key refers to any more are swept, so a flood of different limits leaves nothing
 //! behind.
 //!
+//! | file | idea |
+//! |---|---|
+//! | `interned_limits` | one set of limits, and the texts that mean it |
+//! | `origin` | where limits came from, if they are not written out |
+//! | `limits_ref` | a counted reference to a set |
+//! | `table` | the table of all sets |
+//!
 //! **Optimisation.** A number in place of parsed limits makes the 16 bytes of
 //! [`Small`](crate::types::ratelimit::small::Small) possible, and a call parses nothing, which saves
 //! 49 % of the instructions of a granted RL.ACQUIRE 100/m (commit 37560be). The plain version
