@@ -4,7 +4,7 @@ use super::changed_value::{ChangedValue, RateLimitKind};
 use crate::core::limits::State;
 use crate::core::wire::{Corrupt, Reader, put_u64};
 use crate::types::intern;
-use crate::types::ratelimit::full::Refund;
+use crate::types::ratelimit::full_reservations::Refund;
 use crate::types::ratelimit::unlisted::UnlistedLimits;
 
 /// Up to this many units are given back on each limit, the newest first.
