@@ -156,7 +156,7 @@ mod watch {
     }
 
     /// The keys of a call, while another call runs inside it.
-    #[derive(Default)]
+    #[derive(Clone, Copy, Default)]
     pub(in crate::server) struct OuterKeys {
         open: usize,
         settled: bool,
