@@ -8,6 +8,7 @@ use crate::core::wait_queue::WaiterId;
 use crate::limiter::Error;
 use crate::limiter::reply::RateLimitReply;
 use crate::limiter::resolve::KeyView;
+use crate::observe::top::RequestOutcome;
 use crate::observe::{metrics, top};
 use crate::queue::moves::set_timer;
 use crate::queue::request::{CorrectableDecision, QueuedDecision, QueuedRequest};
@@ -38,7 +39,7 @@ pub(super) fn answer_client(ctx: &Context<'_>, id: WaiterId) {
         metrics::count(main, |m| &mut m.waiting_served);
     } else {
         metrics::count(main, |m| &mut m.waiting_timed_out);
-        top::decided(main, &db_key.name, false, ctx.now());
+        top::decided(main, &db_key.name, RequestOutcome::Denied, ctx.now());
     }
     let reply = decision.map(|decision| {
         decision.count(main);

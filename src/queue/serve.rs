@@ -9,6 +9,7 @@ use crate::limiter::apply;
 use crate::limiter::reply::RateLimitReply;
 use crate::limiter::resolve::KeyView;
 use crate::limiter::track::Recording;
+use crate::observe::top::RequestOutcome;
 use crate::observe::{metrics, top};
 use crate::queue::moves::set_timer;
 use crate::queue::request::{QueuedDecision, QueuedRequest};
@@ -178,7 +179,7 @@ fn try_head(
         return Ok(Head::Waits(now.plus(us.max(1))));
     }
     decision.count(main);
-    top::decided(main, &db_key.name, granted, now);
+    top::decided(main, &db_key.name, RequestOutcome::of(granted), now);
     done.map(|()| Head::Leaves(reply))
 }
 

@@ -18,6 +18,7 @@ use crate::limiter::ends::{tried_out, try_out};
 use crate::limiter::reply::{Index, RateLimitReply};
 use crate::limiter::resolve::KeyView;
 use crate::limiter::track::{self, Recording};
+use crate::observe::top::RequestOutcome;
 use crate::observe::{alerts, metrics, top};
 use crate::queue::{LaterKey, decide};
 use crate::server::context::Context;
@@ -204,7 +205,7 @@ impl<'a> Batch<'a> {
             one.count(main);
             // An item that only other items deny is not to blame.
             if one.reply.index != Index::Batch {
-                top::decided(main, item.key.bytes(), granted, now);
+                top::decided(main, item.key.bytes(), RequestOutcome::of(granted), now);
             }
             if !granted {
                 denied.push(item.key.bytes());

@@ -15,6 +15,7 @@ use crate::limiter::ends::{all_at_once, tried_out};
 use crate::limiter::reply::RateLimitReply;
 use crate::limiter::resolve::KeyView;
 use crate::limiter::track::Recording;
+use crate::observe::top::RequestOutcome;
 use crate::observe::{metrics, top};
 use crate::queue::{self, LaterKey, QueueAdmission, QueuedDecision, QueuedRequest};
 use crate::server::context::Context;
@@ -160,7 +161,7 @@ impl<'a> LimitClause<'a> {
             QueuedDecision::Reserve(_) if granted => return,
             QueuedDecision::Reserve(_) => metrics::count(ctx.main(), |m| &mut m.reservations_denied),
         }
-        top::decided(ctx.main(), self.key.bytes(), granted, now);
+        top::decided(ctx.main(), self.key.bytes(), RequestOutcome::of(granted), now);
     }
 
     /// Applies the decision. An effect of the circuit, and the usage of a tracked key, are

@@ -12,6 +12,7 @@ use crate::limiter::Error;
 use crate::limiter::apply::{self, refused};
 use crate::limiter::resolve::KeyView;
 use crate::limiter::track::{self, Recording};
+use crate::observe::top::RequestOutcome;
 use crate::observe::{metrics, top};
 use crate::queue;
 use crate::server::context::Context;
@@ -67,7 +68,7 @@ fn throttle(ctx: &Context<'_>, call: ThrottleCall<'_>) -> Result<(), Error> {
         metrics::count(ctx.main(), |m| {
             if answer.limited { &mut m.throttle_denied } else { &mut m.throttle_granted }
         });
-        top::decided(ctx.main(), call.key.bytes(), !answer.limited, now);
+        top::decided(ctx.main(), call.key.bytes(), RequestOutcome::of(!answer.limited), now);
     }
     let ThrottleReply { limited, limit, remaining, retry_after_s, reset_after_s } = answer;
     reply::integers(ctx, &[limited.into(), limit, remaining, retry_after_s, reset_after_s]);
