@@ -64,12 +64,14 @@ fn load(ctx: &Context<'_>, args: &[redis_module::RedisString]) -> Result<(), Str
     observe::metrics::register_gauges(GAUGES);
     observe::alerts::on_queue_check(queue::status::fullness);
     observe::alerts::on_breaker_check(limiter::breaker::open::longest);
+    server::ffi::info::on_info(ctx, observe::metrics::info);
+    // From here on a failure would leave callbacks of a library that is gone: not every server takes back
+    // what follows.
     server::keys::keyspace::on_change_by_others(ctx, |main, what| {
         types::by_time::on_keyspace_change(main, what);
         limiter::copies::on_keyspace_change(main, what);
     });
     server::events::register(ctx, LISTENERS);
-    server::ffi::info::on_info(ctx, observe::metrics::info);
     limiter::policies::gossip::begin(ctx);
     limiter::policies::file::begin(ctx);
     Ok(())

@@ -13,6 +13,7 @@ use crate::limiter::Error;
 use crate::limiter::acquire::{AcquireDecision, decide};
 use crate::limiter::resolve::KeyView;
 use crate::limiter::track::{self, Recording};
+use crate::observe::top::RequestOutcome;
 use crate::observe::{metrics, top};
 use crate::queue;
 use crate::queue::{QueueAdmission, QueuedDecision, QueuedRequest};
@@ -154,7 +155,7 @@ impl AcquireCall<'_> {
             metrics::count(ctx.main(), |m| &mut m.acquire_denied);
         }
         decision.count(ctx.main());
-        top::decided(ctx.main(), self.key.bytes(), granted > 0, now);
+        top::decided(ctx.main(), self.key.bytes(), RequestOutcome::of(granted > 0), now);
     }
 
     /// Denies the request while others wait for the key.
@@ -167,7 +168,7 @@ impl AcquireCall<'_> {
     ) -> Result<(), Error> {
         decision.close();
         decision.count(ctx.main());
-        top::decided(ctx.main(), self.key.bytes(), false, now);
+        top::decided(ctx.main(), self.key.bytes(), RequestOutcome::Denied, now);
         let held = key.value::<RateLimit>()?;
         let counted = track::counted(ctx.main(), held.as_deref(), self.track, self.request.cost, 0);
         let recording = Recording { ctx, now, event: EVENT };

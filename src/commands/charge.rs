@@ -8,7 +8,6 @@ use crate::commands::options::Options;
 use crate::core::limits::Request;
 use crate::core::time::Micros;
 use crate::limiter::Error;
-use crate::limiter::acquire::status_only;
 use crate::limiter::apply::{self, commit};
 use crate::limiter::charge::decide;
 use crate::limiter::reply::RateLimitReply;
@@ -74,11 +73,7 @@ fn reply(
     let one = Request::of(1);
     let held = key.value::<RateLimit>()?;
     let value = held.as_deref();
-    let RateLimitReply { granted, mut status, index } =
-        queue::decide(ctx, key.name(), value, given, &one, now)?.reply;
-    if granted > 0 {
-        let found = KeyView::of(ctx, key.name(), value, now);
-        status = status_only(found, given, &one)?;
-    }
-    Ok(RateLimitReply { granted: units, status, index })
+    let decision = queue::decide(ctx, key.name(), value, given, &one, now)?;
+    let status = decision.status_before(KeyView::of(ctx, key.name(), value, now), given, &one)?;
+    Ok(RateLimitReply { granted: units, status, index: decision.reply.index })
 }

@@ -18,7 +18,8 @@ use crate::server::load::argument::Argument;
 use crate::server::load::command;
 use crate::server::write_check;
 use crate::types::effect::policy::PolicyChange;
-use crate::types::policies::{json, node};
+use crate::types::policies::json::{self, Existing};
+use crate::types::policies::node;
 
 /// `RL.POLICY SET | GET | DEL | LIST | EXPORT | IMPORT | FORGET | HELP`
 ///
@@ -201,15 +202,15 @@ fn export(ctx: &Context<'_>, cursor: &mut ArgCursor<'_>) -> Result<(), Error> {
 
 fn import(ctx: &Context<'_>, cursor: &mut ArgCursor<'_>) -> Result<(), Error> {
     let document = cursor.required()?.bytes();
-    let mut replace = false;
+    let mut existing = Existing::Refused;
     while let Some((option, _)) = cursor.option(const { &Options::of(&[REPLACE]) })? {
         match option {
-            "REPLACE" => replace = true,
+            "REPLACE" => existing = Existing::Replaced,
             _ => return Err(hints::not_taken(option)),
         }
     }
     may_grow(ctx)?;
-    let read = node::with_policies(ctx.main(), |policies| json::import(policies, document, replace))
+    let read = node::with_policies(ctx.main(), |policies| json::import(policies, document, existing))
         .map_err(|unreadable| Error::Other(unreadable.to_string()))?;
     set_all(ctx, read)?;
     reply::ok(ctx);

@@ -7,6 +7,7 @@ use crate::commands::options::Options;
 use crate::commands::quota_view::QuotaView;
 use crate::core::limits::{Request, State, decide, limit_quota};
 use crate::core::retry_after::RetryAfter;
+use crate::core::wait_queue::WaiterClass;
 use crate::limiter::Error;
 use crate::limiter::ends::{self, PinEnd, Retry};
 use crate::limiter::resolve::{KeyView, ResolvedLimits, Source, limits_of};
@@ -30,24 +31,14 @@ const OPTIONS: Options = Options::of(ARGUMENTS);
 /// # Errors
 /// Malformed arguments or a key of another type.
 pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
-    let mut cursor = ArgCursor::new(args);
-    let name = cursor.required()?;
-    let given = cursor.before(&OPTIONS).map(Arg::bytes);
-    let (mut request, mut headers) = (Request::of(1), false);
-    while let Some((option, value)) = cursor.option(&OPTIONS)? {
-        match option {
-            "COST" => request.cost = cost(value)?,
-            "HEADERS" => headers = true,
-            _ => return Err(hints::not_taken(option)),
-        }
-    }
+    let QuotaCall { name, ask, headers } = QuotaCall::parse(args)?;
+    let request = ask.request;
     // The key is opened before the clock is read, so that the prefetch of its value overlaps with
     // that.
     let key = ctx.read(name);
     let now = ctx.now();
-    let ask = QuotaAsk { given, request };
     let queue = if headers {
-        queue::retry_behind(ctx, &key, false, now, |then| ask.whole_retry(then))?
+        queue::retry_behind(ctx, &key, WaiterClass::Ordinary, now, |then| ask.whole_retry(then))?
     } else {
         None
     };
@@ -88,6 +79,32 @@ pub fn quota(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
 }
 
 /// The arguments of a call.
+#[derive(Clone, Copy, Debug)]
+struct QuotaCall<'a> {
+    name: Arg<'a>,
+    ask: QuotaAsk<'a>,
+    /// True if the call asks for HTTP headers.
+    headers: bool,
+}
+
+impl<'a> QuotaCall<'a> {
+    fn parse(args: Args<'a>) -> Result<Self, Error> {
+        let mut cursor = ArgCursor::new(args);
+        let name = cursor.required()?;
+        let given = cursor.before(&OPTIONS).map(Arg::bytes);
+        let (mut request, mut headers) = (Request::of(1), false);
+        while let Some((option, value)) = cursor.option(&OPTIONS)? {
+            match option {
+                "COST" => request.cost = cost(value)?,
+                "HEADERS" => headers = true,
+                _ => return Err(hints::not_taken(option)),
+            }
+        }
+        Ok(Self { name, ask: QuotaAsk { given, request }, headers })
+    }
+}
+
+/// The request whose outcome the call shows.
 #[derive(Clone, Copy, Debug)]
 struct QuotaAsk<'a> {
     given: Option<&'a [u8]>,

@@ -10,6 +10,7 @@ use crate::core::reservations::MAX_ID;
 use crate::core::retry_after::RetryAfter;
 use crate::core::text::token::shown;
 use crate::core::time::Micros;
+use crate::core::wait_queue::WaiterClass;
 use crate::limiter::Error;
 use crate::limiter::apply::{self, EffectBatch, commit_with};
 use crate::limiter::ends::{all_at_once, tell_whole, tried_out};
@@ -17,6 +18,7 @@ use crate::limiter::reply::RateLimitReply;
 use crate::limiter::reserve::{ReserveDecision, Terms, decide, is_open, released, send};
 use crate::limiter::resolve::KeyView;
 use crate::limiter::track::{self, Recording};
+use crate::observe::top::RequestOutcome;
 use crate::observe::{metrics, top};
 use crate::queue::{self, LaterKey, QueueAdmission, QueuedDecision, QueuedRequest};
 use crate::server::context::Context;
@@ -210,7 +212,7 @@ impl<'a> ReserveCall<'a> {
         let Self { ctx, now, ref terms, torn, .. } = *self;
         let copies = self.items.iter().map(|item| self.copy(item.key)).collect::<Result<Vec<_>, _>>()?;
         let later = self.items.iter().zip(&copies).map(|(item, copy)| {
-            LaterKey::of(ctx, item.key, copy.as_ref(), now, terms.request.critical, !torn)
+            LaterKey::of(ctx, item.key, copy.as_ref(), now, WaiterClass::of(terms.request.critical), !torn)
         });
         let later: Vec<_> = later.collect();
         let ends = self.items.iter().map(|item| queue::ends(ctx, item.key)).sum();
@@ -230,7 +232,7 @@ impl<'a> ReserveCall<'a> {
         metrics::add(main, |m| &mut m.reservations_denied, self.items.len() as u64);
         for (item, one) in self.items.iter().zip(&mut *all) {
             if one.reply.granted == 0 {
-                top::decided(main, item.key.bytes(), false, self.now);
+                top::decided(main, item.key.bytes(), RequestOutcome::Denied, self.now);
             } else {
                 one.deny_with_others(longest);
             }
@@ -323,7 +325,7 @@ pub fn apply_decision<'a>(
     one.count(ctx.main());
     let granted = if one.takes() { one.reply.granted } else { 0 };
     if granted > 0 {
-        top::decided(ctx.main(), key.name().bytes(), true, now);
+        top::decided(ctx.main(), key.name().bytes(), RequestOutcome::Granted, now);
         queue::note_reserved(ctx, key.name(), terms.id);
     } else if one.reply.granted > 0 {
         // The same reservation already exists, and a retry is no new request.

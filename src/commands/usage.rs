@@ -6,6 +6,7 @@ use crate::commands::hints;
 use crate::commands::options::{Options, flags};
 use crate::commands::quota;
 use crate::core::limits::MAX_COUNT;
+use crate::core::stats::alerts::EndedCalls;
 use crate::core::text::duration;
 use crate::core::time::Micros;
 use crate::core::usage::{DAYS, Durations, HOURS, SeriesPeriod, Spend, UsageSeries, UsageTally, WorkOutcome};
@@ -76,7 +77,7 @@ pub fn record(ctx: &Context<'_>, args: Args<'_>) -> Result<(), Error> {
         metrics::add(ctx.main(), |m| &mut m.response_count, count);
         metrics::add(ctx.main(), |m| &mut m.response_us_sum, us.saturating_mul(count));
     }
-    alerts::result(ctx.main(), name.bytes(), now, failed, count, duration_us);
+    alerts::ended(ctx.main(), name.bytes(), now, EndedCalls { count, failed, duration_us });
     reply::ok(ctx);
     Ok(())
 }

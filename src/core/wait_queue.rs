@@ -22,6 +22,13 @@ pub enum WaiterClass {
     Ordinary,
 }
 
+impl WaiterClass {
+    /// The class of those whose request is marked CRITICAL, or is not.
+    pub const fn of(critical: bool) -> Self {
+        if critical { Self::Critical } else { Self::Ordinary }
+    }
+}
+
 /// The place of a waiter in its queue. A smaller one is served earlier.
 pub type QueuePlace = (WaiterClass, WaiterId);
 

@@ -45,7 +45,7 @@ enum Record {
 
 impl AcquireDecision {
     /// A denial that records nothing.
-    pub fn denial(reply: RateLimitReply) -> Self {
+    fn denial(reply: RateLimitReply) -> Self {
         Self {
             reply,
             other: None,
@@ -87,6 +87,20 @@ impl AcquireDecision {
         if let Some(blocks) = &mut self.closes {
             blocks.correct_retry(found, retry);
         }
+    }
+
+    /// The status of the limit that binds the request, while nothing is taken. `found`, `given` and
+    /// `request` are those of the decision.
+    ///
+    /// # Errors
+    /// The same as [`status_only`].
+    pub fn status_before(
+        &self,
+        found: KeyView<'_>,
+        given: Option<&[u8]>,
+        request: &Request,
+    ) -> Result<LimitStatus, Error> {
+        if self.reply.granted > 0 { status_only(found, given, request) } else { Ok(self.reply.status) }
     }
 
     /// The blocks that the decision begins.

@@ -2,7 +2,8 @@
 //! fires.
 
 use crate::core::stats::alerts::{
-    Alert, AlertKind, AlertTally, AlertTransition, Blamed, Figure, History, RollingMinute, Thresholds,
+    Alert, AlertKind, AlertTally, AlertTransition, Blamed, EndedCalls, Figure, History, RollingMinute,
+    Thresholds,
 };
 use crate::core::time::Micros;
 use crate::observe::key_mask;
@@ -56,11 +57,10 @@ pub fn longest_open(main: MainThread) -> u64 {
     with(main, |watch| watch.open.value)
 }
 
-/// Counts `count` calls with this result. `duration_us` is how long each took, if that was
-/// reported.
+/// Counts calls that ended.
 #[inline]
-pub fn result(main: MainThread, key: &[u8], now: Micros, failed: bool, count: u64, duration_us: Option<u64>) {
-    with(main, |watch| watch.minute_at(main, now).results(now, key, failed, count, duration_us));
+pub fn ended(main: MainThread, key: &[u8], now: Micros, calls: EndedCalls) {
+    with(main, |watch| watch.minute_at(main, now).ended(now, key, calls));
 }
 
 /// Counts the opening of a breaker, at a time that may be in the past.

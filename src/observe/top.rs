@@ -14,6 +14,14 @@ pub enum RequestOutcome {
     Denied,
 }
 
+impl RequestOutcome {
+    /// The outcome of a request that was granted something, or nothing.
+    #[inline]
+    pub const fn of(is_granted: bool) -> Self {
+        if is_granted { Self::Granted } else { Self::Denied }
+    }
+}
+
 static GRANTED: MainThreadCell<TopK> = MainThreadCell::new(TopK::new(UNSEEDED));
 static DENIED: MainThreadCell<TopK> = MainThreadCell::new(TopK::new(UNSEEDED));
 
@@ -27,10 +35,9 @@ const fn cell(outcome: RequestOutcome) -> &'static MainThreadCell<TopK> {
     }
 }
 
-/// Counts a decision on a key as granted or denied.
+/// Counts a decision on a key.
 #[inline]
-pub fn decided(main: MainThread, key: &[u8], granted: bool, now: Micros) {
-    let outcome = if granted { RequestOutcome::Granted } else { RequestOutcome::Denied };
+pub fn decided(main: MainThread, key: &[u8], outcome: RequestOutcome, now: Micros) {
     let mut busiest = cell(outcome).of(main).borrow_mut();
     if busiest.seed() == UNSEEDED {
         begin(&mut busiest);

@@ -8,6 +8,7 @@ use crate::core::limits::Request;
 use crate::core::retry_after::RetryAfter;
 use crate::core::text::duration;
 use crate::core::time::Micros;
+use crate::core::wait_queue::WaiterClass;
 use crate::limiter::Error;
 use crate::limiter::acquire::{self, AcquireDecision};
 use crate::limiter::resolve::KeyView;
@@ -67,7 +68,8 @@ pub fn admit(
     now: Micros,
 ) -> Result<QueueAdmission, Error> {
     let db_key = db_key(ctx, key.name());
-    if !queued.request().critical && !is_behind_at(ctx.main(), &db_key, false, now) {
+    let class = queued.class();
+    if class == WaiterClass::Ordinary && !is_behind_at(ctx.main(), &db_key, class, now) {
         return Ok(QueueAdmission::NoQueue);
     }
     let held = key.value::<RateLimit>()?;
@@ -103,12 +105,11 @@ pub fn decide(
     if !has_queue(ctx, name) {
         return acquire::decide(found, given, request);
     }
-    let queued = QueuedRequest::acquire(given, request);
-    Ok(match decide_at(found, &db_key(ctx, name), &queued)? {
-        QueuedDecision::Acquire(decision) => decision,
-        // This cannot happen: the request is an acquire.
-        QueuedDecision::Reserve(decision) => AcquireDecision::denial(decision.reply),
-    })
+    let db_key = &db_key(ctx, name);
+    QueueAhead { found, db_key, class: WaiterClass::of(request.critical), keeps: true }.decide(
+        |then| acquire::decide(then, given, request),
+        |decision| decision.status_before(found, given, request),
+    )
 }
 
 /// Puts the client into the key's queue, behind those whom it may not overtake, if it may wait. `retry`
@@ -154,8 +155,8 @@ pub fn join(
     true
 }
 
-/// The time until a request that does not wait is granted after those in the queue of its key whom it
-/// may not overtake. `None` if nobody of them waits. `retry` decides the request: it returns the time
+/// The time until a request of this class that does not wait is granted after those in the queue of its
+/// key whom it may not overtake. `None` if nobody of them waits. `retry` decides the request: it returns the time
 /// until the request is granted from the moment of its key on, if nobody waits. What can never be
 /// granted then is not granted after the queue either. A request that `retry` refuses comes after the
 /// queue all the same.
@@ -165,11 +166,11 @@ pub fn join(
 pub fn retry_behind(
     ctx: &Context<'_>,
     key: &ReadKey<'_>,
-    critical: bool,
+    class: WaiterClass,
     now: Micros,
     retry: impl Fn(KeyView<'_>) -> Result<RetryAfter, Error>,
 ) -> Result<Option<RetryAfter>, Error> {
-    if !is_behind(ctx, key.name(), critical, now) {
+    if !is_behind(ctx, key.name(), class, now) {
         return Ok(None);
     }
     let held = key.value::<RateLimit>()?;
@@ -178,5 +179,5 @@ pub fn retry_behind(
         return Ok(Some(RetryAfter::Never));
     }
     let db_key = &db_key(ctx, key.name());
-    Ok(Some(QueueAhead { found, db_key, critical, keeps: true }.retry(now, retry)))
+    Ok(Some(QueueAhead { found, db_key, class, keeps: true }.retry(now, retry)))
 }

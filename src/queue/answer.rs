@@ -8,9 +8,10 @@ use crate::core::wait_queue::WaiterId;
 use crate::limiter::Error;
 use crate::limiter::reply::RateLimitReply;
 use crate::limiter::resolve::KeyView;
+use crate::observe::top::RequestOutcome;
 use crate::observe::{metrics, top};
 use crate::queue::moves::set_timer;
-use crate::queue::request::{QueuedDecision, QueuedRequest};
+use crate::queue::request::{CorrectableDecision, QueuedDecision, QueuedRequest};
 use crate::queue::state::DbKey;
 use crate::server::context::Context;
 use crate::server::ffi::args::Arg;
@@ -23,22 +24,22 @@ use crate::types::ratelimit::RateLimit;
 pub(super) fn answer_client(ctx: &Context<'_>, id: WaiterId) {
     let main = ctx.main();
     let decided = with(main, |queues| queues.outcomes.remove(&id));
-    if let Some((queued, reply, _)) = decided {
-        return queued.send(ctx, &reply);
+    if let Some(outcome) = decided {
+        return outcome.queued.send(ctx, &outcome.reply);
     }
     let Some((db_key, waiter)) = with(main, |queues| queues.leave(id)) else {
         reply::null(ctx);
         return;
     };
     let queued = waiter.queued;
-    let name = OwnedString::new(ctx, &db_key.1);
-    let decision = ctx.in_database(db_key.0, || decide(ctx, &db_key, name.arg(), &queued));
+    let name = OwnedString::new(ctx, &db_key.name);
+    let decision = ctx.in_database(db_key.database, || decide(ctx, &db_key, name.arg(), &queued));
     let is_retry = decision.as_ref().is_ok_and(QueuedDecision::is_retry);
     if is_retry {
         metrics::count(main, |m| &mut m.waiting_served);
     } else {
         metrics::count(main, |m| &mut m.waiting_timed_out);
-        top::decided(main, &db_key.1, false, ctx.now());
+        top::decided(main, &db_key.name, RequestOutcome::Denied, ctx.now());
     }
     let reply = decision.map(|decision| {
         decision.count(main);
@@ -62,7 +63,7 @@ fn decide(
     let now = ctx.now();
     let key = ctx.read(name);
     let held = key.value::<RateLimit>()?;
-    let found = KeyView { main: ctx.main(), name: &db_key.1, value: held.as_deref(), now };
+    let found = KeyView { main: ctx.main(), name: &db_key.name, value: held.as_deref(), now };
     let decision = queued.decide(found)?;
     if decision.is_retry() {
         return Ok(decision);

@@ -4,6 +4,7 @@ use super::behind::QueueAhead;
 use super::state::{db_key, has_queue, length};
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
+use crate::core::wait_queue::WaiterClass;
 use crate::limiter::Error;
 use crate::limiter::ends::ENDS;
 use crate::limiter::resolve::KeyView;
@@ -17,7 +18,7 @@ use crate::types::ratelimit::RateLimit;
 pub struct LaterKey<'v> {
     found: KeyView<'v>,
     queue: Option<DbKey>,
-    critical: bool,
+    class: WaiterClass,
     is_own: bool,
 }
 
@@ -31,23 +32,24 @@ pub fn ends(ctx: &Context<'_>, name: Arg<'_>) -> usize {
 
 impl<'v> LaterKey<'v> {
     /// The key `name`, of which `value` is a copy on which a clock that stepped back is recorded.
-    /// `is_own` is true if nothing else differs from what the key holds. Those whom a `critical`
+    /// `is_own` is true if nothing else differs from what the key holds. Those whom a critical
     /// request may overtake take units before it only if they can have them first.
     pub fn of(
         ctx: &Context<'_>,
         name: Arg<'v>,
         value: Option<&'v RateLimit>,
         now: Micros,
-        critical: bool,
+        class: WaiterClass,
         is_own: bool,
     ) -> Self {
         let queue = has_queue(ctx, name).then(|| db_key(ctx, name));
-        Self { found: KeyView::of(ctx, name, value, now), queue, critical, is_own }
+        Self { found: KeyView::of(ctx, name, value, now), queue, class, is_own }
     }
 
     fn queue_ahead(&self) -> Option<QueueAhead<'_>> {
-        let Self { found, critical, is_own, .. } = *self;
-        Some(QueueAhead { found, db_key: self.queue.as_ref()?, critical, keeps: is_own && !critical })
+        let Self { found, class, is_own, .. } = *self;
+        let keeps = is_own && class == WaiterClass::Ordinary;
+        Some(QueueAhead { found, db_key: self.queue.as_ref()?, class, keeps })
     }
 
     /// A copy of the key's value at `at`, when those have left its queue who take units before the

@@ -31,8 +31,8 @@ fn touched(main: MainThread, name: Arg<'_>, database: Option<i32>) {
     if !key_filter::may_contain(name) {
         return;
     }
-    let Some(database) = database else { return touch_all(main, |(_, key)| **key == *name) };
-    if with(main, |queues| queues.waiters.touch(&(database, name.into()))) {
+    let Some(database) = database else { return touch_all(main, |db_key| *db_key.name == *name) };
+    if with(main, |queues| queues.waiters.touch(&DbKey { database, name: name.into() })) {
         set_timer(main);
     }
 }
@@ -57,9 +57,9 @@ pub(super) fn on_keyspace_change(main: MainThread, what: KeyspaceChange<'_>) {
     match what {
         KeyspaceChange::ValueLeft { name, database } => touched(main, name, database),
         KeyspaceChange::ValueChanged { name, database } => touched(main, name, Some(database)),
-        KeyspaceChange::ToDatabase(db) => touch_all(main, |db_key| db_key.0 == db),
+        KeyspaceChange::ToDatabase(db) => touch_all(main, |db_key| db_key.database == db),
         KeyspaceChange::Swapped(one, other) => {
-            touch_all(main, |db_key| db_key.0 == one || db_key.0 == other);
+            touch_all(main, |db_key| db_key.database == one || db_key.database == other);
         }
         KeyspaceChange::ToAll => touch_all(main, |_| true),
         KeyspaceChange::Arrived { .. } | KeyspaceChange::FlushBegins => {}

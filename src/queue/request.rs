@@ -3,10 +3,11 @@
 use crate::core::limits::{LimitStatus, Request};
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
+use crate::core::wait_queue::WaiterClass;
 use crate::limiter::Error;
-use crate::limiter::acquire;
+use crate::limiter::acquire::{self, AcquireDecision};
 use crate::limiter::reply::RateLimitReply;
-use crate::limiter::reserve::{self, Terms};
+use crate::limiter::reserve::{self, ReserveDecision, Terms};
 use crate::limiter::resolve::KeyView;
 use crate::limiter::track;
 use crate::observe::metrics;
@@ -49,9 +50,9 @@ pub enum QueuedRequest<'a> {
 #[derive(Debug)]
 pub enum QueuedDecision {
     /// A decision on a request of RL.ACQUIRE.
-    Acquire(acquire::AcquireDecision),
+    Acquire(AcquireDecision),
     /// A decision on a request of RL.RESERVE.
-    Reserve(reserve::ReserveDecision),
+    Reserve(ReserveDecision),
 }
 
 impl QueuedDecision {
@@ -97,18 +98,46 @@ impl QueuedDecision {
             }
         }
     }
+}
 
-    /// Corrects the retry of a denial, as [`acquire::AcquireDecision::correct_retry`].
-    pub fn correct_retry(&mut self, found: KeyView<'_>, retry: impl Fn(KeyView<'_>) -> RetryAfter) {
+/// A decision that a queue may correct: who waits there goes first.
+pub(super) trait CorrectableDecision: Sized {
+    /// The reply of the decision.
+    fn reply(&self) -> RateLimitReply;
+    /// Corrects the retry of a denial, as [`AcquireDecision::correct_retry`].
+    fn correct_retry(&mut self, found: KeyView<'_>, retry: impl Fn(KeyView<'_>) -> RetryAfter);
+    /// The denial of the same request after all, with this reply.
+    #[must_use]
+    fn denied(self, reply: RateLimitReply) -> Self;
+}
+
+impl CorrectableDecision for AcquireDecision {
+    fn reply(&self) -> RateLimitReply {
+        self.reply
+    }
+
+    fn correct_retry(&mut self, found: KeyView<'_>, retry: impl Fn(KeyView<'_>) -> RetryAfter) {
+        self.correct_retry(found, retry);
+    }
+
+    fn denied(self, reply: RateLimitReply) -> Self {
+        self.denied(reply)
+    }
+}
+
+impl CorrectableDecision for QueuedDecision {
+    fn reply(&self) -> RateLimitReply {
+        self.reply()
+    }
+
+    fn correct_retry(&mut self, found: KeyView<'_>, retry: impl Fn(KeyView<'_>) -> RetryAfter) {
         match self {
             Self::Acquire(decision) => decision.correct_retry(found, retry),
             Self::Reserve(decision) => decision.correct_retry(found, retry),
         }
     }
 
-    /// The denial of the same request after all, with this reply.
-    #[must_use]
-    pub fn denied(self, reply: RateLimitReply) -> Self {
+    fn denied(self, reply: RateLimitReply) -> Self {
         match self {
             Self::Acquire(decision) => Self::Acquire(decision.denied(reply)),
             Self::Reserve(decision) => Self::Reserve(decision.denied(reply)),
@@ -152,6 +181,11 @@ impl<'a> QueuedRequest<'a> {
         match self {
             Self::Acquire { request, .. } | Self::Reserve { request, .. } => request,
         }
+    }
+
+    /// The class of those who wait with such a request.
+    pub const fn class(&self) -> WaiterClass {
+        WaiterClass::of(self.request().critical)
     }
 
     /// The ID of the reservation that is asked for.
@@ -200,10 +234,12 @@ impl<'a> QueuedRequest<'a> {
     pub fn status_only(&self, found: KeyView<'_>, decision: &QueuedDecision) -> Result<LimitStatus, Error> {
         match (self, decision) {
             (_, QueuedDecision::Reserve(decision)) => Ok(decision.before),
-            (Self::Acquire { limits, request, .. }, decision) if decision.reply().granted > 0 => {
-                acquire::status_only(found, limits.as_deref(), request)
+            (Self::Acquire { limits, request, .. }, QueuedDecision::Acquire(decision)) => {
+                decision.status_before(found, limits.as_deref(), request)
             }
-            (_, decision) => Ok(decision.reply().status),
+            (Self::Reserve { limits, request, .. }, QueuedDecision::Acquire(decision)) => {
+                decision.status_before(found, Some(limits), request)
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Serves the queues whose time has come.
 
-use super::state::{any_waiting, with};
+use super::state::{WaitOutcome, Waiter, any_waiting, with};
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::core::wait_queue::{WaiterClass, WaiterId};
@@ -9,6 +9,7 @@ use crate::limiter::apply;
 use crate::limiter::reply::RateLimitReply;
 use crate::limiter::resolve::KeyView;
 use crate::limiter::track::Recording;
+use crate::observe::top::RequestOutcome;
 use crate::observe::{metrics, top};
 use crate::queue::moves::set_timer;
 use crate::queue::request::{QueuedDecision, QueuedRequest};
@@ -51,17 +52,17 @@ pub(super) fn wake(ctx: &Context<'_>) {
     ended.into_iter().for_each(Blocked::answer);
     while let Some(db_key) = with(main, |queues| queues.waiters.take_due(now)) {
         let mut ended = Vec::new();
-        let due = ctx.in_database(db_key.0, || serve(ctx, &db_key, now, &mut ended));
+        let due = ctx.in_database(db_key.database, || serve(ctx, &db_key, now, &mut ended));
         with(main, |queues| queues.waiters.look_at(&db_key, due));
         answer(main, &ended);
     }
     for (db_key, ids) in with(main, |queues| std::mem::take(&mut queues.reserved)) {
         let mut ended = Vec::new();
-        ctx.in_database(db_key.0, || serve_retries(ctx, &db_key, &ids, now, &mut ended));
+        ctx.in_database(db_key.database, || serve_retries(ctx, &db_key, &ids, now, &mut ended));
         answer(main, &ended);
     }
     for (db_key, queued) in with(main, |queues| std::mem::take(&mut queues.uncounted)) {
-        ctx.in_database(db_key.0, || count_denial(ctx, &db_key, &queued, now));
+        ctx.in_database(db_key.database, || count_denial(ctx, &db_key, &queued, now));
     }
     set_timer(main);
 }
@@ -70,7 +71,7 @@ pub(super) fn wake(ctx: &Context<'_>) {
 /// Returns when to look at the queue again.
 fn serve(ctx: &Context<'_>, db_key: &DbKey, now: Micros, ended: &mut Vec<WaiterId>) -> Option<Micros> {
     let main = ctx.main();
-    let name = OwnedString::new(ctx, &db_key.1);
+    let name = OwnedString::new(ctx, &db_key.name);
     if ctx.flags().cluster() && !key_is_served_here(ctx, name.arg()) {
         // The server will soon redirect its clients.
         return Some(now.plus(HELD_UP_US));
@@ -103,7 +104,7 @@ fn serve_retries(
     ended: &mut Vec<WaiterId>,
 ) {
     let main = ctx.main();
-    let name = OwnedString::new(ctx, &db_key.1);
+    let name = OwnedString::new(ctx, &db_key.name);
     let key = ctx.read(name.arg());
     let retries: Vec<_> = with(main, |queues| {
         let all = queues.waiters.ahead_of(db_key, WaiterClass::Ordinary, None);
@@ -112,7 +113,7 @@ fn serve_retries(
     });
     for (id, queued) in retries {
         let Ok(held) = key.value::<RateLimit>() else { return };
-        let decided = queued.decide(KeyView { main, name: &db_key.1, value: held.as_deref(), now });
+        let decided = queued.decide(KeyView { main, name: &db_key.name, value: held.as_deref(), now });
         if let Some(decision) = decided.ok().filter(QueuedDecision::is_retry) {
             metrics::count(main, |m| &mut m.waiting_served);
             decision.count(main);
@@ -121,11 +122,12 @@ fn serve_retries(
     }
 }
 
-/// Ends the wait of a client with this outcome.
-fn leave(main: MainThread, id: WaiterId, outcome: Result<RateLimitReply, Error>, ended: &mut Vec<WaiterId>) {
+/// Ends the wait of a client with this reply.
+fn leave(main: MainThread, id: WaiterId, reply: Result<RateLimitReply, Error>, ended: &mut Vec<WaiterId>) {
     with(main, |queues| {
         if let Some((_, waiter)) = queues.leave(id) {
-            queues.outcomes.insert(id, (waiter.queued, outcome, waiter.client));
+            let Waiter { queued, client, .. } = waiter;
+            queues.outcomes.insert(id, WaitOutcome { queued, reply, client });
         }
     });
     ended.push(id);
@@ -150,7 +152,7 @@ fn try_head(
     let main = ctx.main();
     let decision = {
         let held = key.value::<RateLimit>()?;
-        queued.decide(KeyView { main, name: &db_key.1, value: held.as_deref(), now })?
+        queued.decide(KeyView { main, name: &db_key.name, value: held.as_deref(), now })?
     };
     let reply = decision.reply();
     let granted = reply.granted > 0;
@@ -177,7 +179,7 @@ fn try_head(
         return Ok(Head::Waits(now.plus(us.max(1))));
     }
     decision.count(main);
-    top::decided(main, &db_key.1, granted, now);
+    top::decided(main, &db_key.name, RequestOutcome::of(granted), now);
     done.map(|()| Head::Leaves(reply))
 }
 
@@ -188,7 +190,7 @@ fn try_head(
 fn answer(main: MainThread, ended: &[WaiterId]) {
     for id in ended {
         // A client that has gone in the meantime has no handle any more.
-        let client = with(main, |queues| queues.outcomes.get(id).map(|(_, _, client)| *client));
+        let client = with(main, |queues| queues.outcomes.get(id).map(|outcome| outcome.client));
         if let Some(client) = client {
             client.answer();
         }
@@ -210,7 +212,7 @@ fn record(
 
 /// Counts a denial towards the usage of its key, if the key is tracked.
 fn count_denial(ctx: &Context<'_>, db_key: &DbKey, queued: &QueuedRequest<'_>, now: Micros) {
-    let name = OwnedString::new(ctx, &db_key.1);
+    let name = OwnedString::new(ctx, &db_key.name);
     if ctx.flags().cluster() && !key_is_served_here(ctx, name.arg()) {
         return;
     }

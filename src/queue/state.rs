@@ -17,7 +17,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// A key by its database and its name.
-pub(super) type DbKey = (i32, Arc<[u8]>);
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct DbKey {
+    pub(super) database: i32,
+    pub(super) name: Arc<[u8]>,
+}
 
 /// A client that waits.
 #[derive(Debug)]
@@ -39,14 +43,22 @@ impl Waiter {
     }
 }
 
+/// What became of a client that waited.
+#[derive(Debug)]
+pub(super) struct WaitOutcome {
+    pub(super) queued: QueuedRequest<'static>,
+    pub(super) reply: Result<RateLimitReply, Error>,
+    pub(super) client: Blocked,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Queues {
     pub(super) waiters: WaitQueues<DbKey, Waiter, Forecast>,
     /// The ends of waits that are still to come.
     ends: BTreeSet<(Instant, WaiterId)>,
-    /// The decisions for clients that have left their queue and are being unblocked. Some servers
-    /// ask for the reply at once, others a little later.
-    pub(super) outcomes: HashMap<WaiterId, (QueuedRequest<'static>, Result<RateLimitReply, Error>, Blocked)>,
+    /// What became of clients that have left their queue and are being unblocked. Some servers ask for
+    /// the reply at once, others a little later.
+    pub(super) outcomes: HashMap<WaiterId, WaitOutcome>,
     /// Denials that are not yet counted towards the usage of their keys. A client whose timeout
     /// passes is answered at a moment at which nothing may be written.
     pub(super) uncounted: Vec<(DbKey, QueuedRequest<'static>)>,
@@ -75,7 +87,7 @@ pub(super) fn with<R>(main: MainThread, run: impl FnOnce(&mut Queues) -> R) -> R
 }
 
 pub(super) fn db_key(ctx: &Context<'_>, name: Arg<'_>) -> DbKey {
-    (ctx.database(), name.bytes().into())
+    DbKey { database: ctx.database(), name: name.bytes().into() }
 }
 
 /// True if this key has a queue.
@@ -89,26 +101,21 @@ pub(super) fn length(ctx: &Context<'_>, name: Arg<'_>) -> usize {
     with(ctx.main(), |queues| queues.waiters.length(&db_key(ctx, name)))
 }
 
-/// True if somebody waits whom a request that comes now may not overtake.
+/// True if somebody waits whom a request of this class that comes now may not overtake.
 #[inline]
-pub(super) fn is_behind(ctx: &Context<'_>, name: Arg<'_>, critical: bool, now: Micros) -> bool {
+pub(super) fn is_behind(ctx: &Context<'_>, name: Arg<'_>, class: WaiterClass, now: Micros) -> bool {
     let may = any_waiting() && key_filter::may_contain(name.bytes());
-    may && is_behind_at(ctx.main(), &db_key(ctx, name), critical, now)
+    may && is_behind_at(ctx.main(), &db_key(ctx, name), class, now)
 }
 
 /// The same as [`is_behind`]. A waiter whose wait has ended is in nobody's way, also before the server
 /// has answered it.
 #[cold]
-pub(super) fn is_behind_at(main: MainThread, db_key: &DbKey, critical: bool, now: Micros) -> bool {
+pub(super) fn is_behind_at(main: MainThread, db_key: &DbKey, class: WaiterClass, now: Micros) -> bool {
     with(main, |queues| {
-        let mut ahead = queues.waiters.ahead_of(db_key, class(critical), None);
+        let mut ahead = queues.waiters.ahead_of(db_key, class, None);
         ahead.any(|(_, waiter)| waiter.ends(main).is_none_or(|ends| now < ends))
     })
-}
-
-/// The class of those who wait with such a request.
-pub(super) const fn class(critical: bool) -> WaiterClass {
-    if critical { WaiterClass::Critical } else { WaiterClass::Ordinary }
 }
 
 /// Notes that a reservation with this ID was granted on a key. Those who wait there with the same ID
@@ -126,11 +133,11 @@ impl Queues {
     }
 
     pub(super) fn join(&mut self, db_key: &DbKey, waiter: Waiter, due: Option<Micros>) {
-        let (until, class) = (waiter.until, class(waiter.queued.request().critical));
+        let (until, class) = (waiter.until, waiter.queued.class());
         let id = self.waiters.join(db_key, waiter, class, due);
         self.ends.insert((until, id));
         if self.waiters.length(db_key) == 1 {
-            key_filter::add(&db_key.1);
+            key_filter::add(&db_key.name);
         }
     }
 
@@ -138,7 +145,7 @@ impl Queues {
         let (db_key, waiter) = self.waiters.leave(id)?;
         self.ends.remove(&(waiter.until, id));
         if self.waiters.length(&db_key) == 0 {
-            key_filter::remove(&db_key.1);
+            key_filter::remove(&db_key.name);
         }
         Some((db_key, waiter))
     }

@@ -61,12 +61,12 @@ pub fn fullness(main: MainThread) -> WorstFigure {
     with(main, |queues| {
         let percent = |n: usize, of: usize| whole_percent(n as u64, of as u64);
         let all = percent(queues.waiters.waiting(), waiters_max);
-        queues.waiters.longest().map_or(WorstFigure { value: all, key: None }, |((_, key), length)| {
+        queues.waiters.longest().map_or(WorstFigure { value: all, key: None }, |(db_key, length)| {
             let longest = percent(length, queue_max);
             // If all queues together are fuller, the longest one is to blame if it has more than
             // half of the waiters.
             let to_blame = longest >= all || length.saturating_mul(2) > queues.waiters.waiting();
-            WorstFigure { value: all.max(longest), key: to_blame.then(|| key.to_vec()) }
+            WorstFigure { value: all.max(longest), key: to_blame.then(|| db_key.name.to_vec()) }
         })
     })
 }

@@ -3,7 +3,8 @@
 //! A panic stops here, and nowhere else. [`enter`] runs what may open keys: commands, timers, events of
 //! the server, answers to waiters, messages of other nodes. When such a call has closed its keys and
 //! returned its borrows, its keyspace events are sent. [`guard`] runs the smaller callbacks, which open
-//! no key: those of types, settings, INFO, key positions, filters, and listeners to changes of keys.
+//! no key: the load of the module, and those of types, settings, INFO, key positions, filters, and
+//! listeners to changes of keys.
 //!
 //! Calls can nest; the guide lists which calls of the server can call back
 //! ([`threads`](crate::guide::threads)). When a key is opened or deleted, the server notifies other
@@ -29,9 +30,9 @@ pub(in crate::server) fn guard<R>(run: impl FnOnce() -> R) -> Option<R> {
 #[inline]
 pub(in crate::server) fn enter<R>(ctx: &Context<'_>, run: impl FnOnce() -> R) -> Option<R> {
     let outer = notifications::begin(ctx.main());
-    let keys = main_thread::enter();
+    let outer_keys = main_thread::enter();
     let result = guard(run);
-    main_thread::leave(keys);
+    main_thread::leave(outer_keys);
     if notifications::end_silently(ctx.main(), outer) {
         return result;
     }

@@ -46,7 +46,9 @@ pub fn register(ctx: &Context<'_>, listeners: &'static [&'static [EventListener]
         raw::REDISMODULE_EVENT_CRON_LOOP,
     ];
     let refused = wanted.into_iter().filter(|id| !call_for(ctx, *id, Some(happened))).count();
-    propagation::watched(ctx, refused == 0);
+    if refused == 0 {
+        propagation::begin(ctx);
+    }
 }
 
 /// Makes the server call `callback`, a function of this library, for the event of this number.

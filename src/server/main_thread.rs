@@ -155,20 +155,31 @@ mod watch {
         }
     }
 
-    /// Begins a call, perhaps inside another. Returns what the enclosing call has open.
-    #[inline]
-    pub(in crate::server) fn enter() -> (usize, bool) {
-        if !is_on() {
-            return (0, false);
-        }
-        (OPEN_KEYS.swap(0, Ordering::Relaxed), SETTLED.swap(false, Ordering::Relaxed))
+    /// The keys of a call, while another call runs inside it.
+    #[derive(Clone, Copy, Default)]
+    pub(in crate::server) struct OuterKeys {
+        open: usize,
+        settled: bool,
     }
 
+    /// Begins a call, perhaps inside another.
     #[inline]
-    pub(in crate::server) fn leave((keys, settled): (usize, bool)) {
+    pub(in crate::server) fn enter() -> OuterKeys {
+        if !is_on() {
+            return OuterKeys::default();
+        }
+        OuterKeys {
+            open: OPEN_KEYS.swap(0, Ordering::Relaxed),
+            settled: SETTLED.swap(false, Ordering::Relaxed),
+        }
+    }
+
+    /// Ends a call. `outer` is what [`enter`] returned.
+    #[inline]
+    pub(in crate::server) fn leave(outer: OuterKeys) {
         if is_on() {
-            OPEN_KEYS.store(keys, Ordering::Relaxed);
-            SETTLED.store(settled, Ordering::Relaxed);
+            OPEN_KEYS.store(outer.open, Ordering::Relaxed);
+            SETTLED.store(outer.settled, Ordering::Relaxed);
         }
     }
 }

@@ -4,7 +4,7 @@
 use crate::models::alerts::{Event, MinuteModel};
 use floodgate::core::stats::alerts::heaviest::{HeaviestKeys, KEYS, LONGEST};
 use floodgate::core::stats::alerts::{
-    AlertKind, AlertTally, AlertTransition, Blamed, ENOUGH, Figure, History, KINDS, REMEMBERED,
+    AlertKind, AlertTally, AlertTransition, Blamed, ENOUGH, EndedCalls, Figure, History, KINDS, REMEMBERED,
     RollingMinute, Thresholds,
 };
 use floodgate::core::time::Micros;
@@ -52,7 +52,9 @@ fn clock_step() -> impl Strategy<Value = ClockStep> {
 fn tell(minute: &mut RollingMinute, now: u64, key: u8, event: Event) {
     let (now, name) = (Micros(now), [b'k', key]);
     match event {
-        Event::Results { failed, count, us } => minute.results(now, &name, failed, count, us),
+        Event::Results { failed, count, us } => {
+            minute.ended(now, &name, EndedCalls { count, failed, duration_us: us });
+        }
         Event::Opened { before } => minute.opened(now, now.minus(before), &name),
         Event::Item { denied } => {
             minute.items(now, 1);
@@ -133,7 +135,7 @@ proptest! {
         let mut all = events;
         all.insert(at.min(all.len()), (9999, guilty));
         for (key, weight) in all {
-            minute.results(Micros(START), key.to_string().as_bytes(), true, weight, None);
+            minute.ended(Micros(START), key.to_string().as_bytes(), EndedCalls { count: weight, failed: true, duration_us: None });
             *weights.entry(key).or_default() += weight;
         }
         let total: u64 = weights.values().sum();
@@ -170,7 +172,11 @@ proptest! {
 #[test]
 fn more_than_can_be_counted_blames_nobody_and_long_names_are_not_kept() {
     let mut minute = RollingMinute::default();
-    minute.results(Micros(START), b"k", true, u64::MAX, Some(u64::MAX));
+    minute.ended(
+        Micros(START),
+        b"k",
+        EndedCalls { count: u64::MAX, failed: true, duration_us: Some(u64::MAX) },
+    );
     assert_eq!(minute.blamed(Micros(START), Blamed::Failures), None);
     assert_eq!(minute.sum(Micros(START)).time_us, u64::MAX);
     let mut minute = RollingMinute::default();

@@ -4,7 +4,7 @@ use floodgate::core::limits::Label;
 use floodgate::core::policies::{ChangedBy, Policies, Policy};
 use floodgate::core::wire::{put_bytes, put_u64};
 use floodgate::types::effect::policy::PolicyChange;
-use floodgate::types::policies::json;
+use floodgate::types::policies::json::{self, Existing};
 
 fn policy(name: &str, limits: &str, prefix: Option<&[u8]>, breaker: Option<&str>) -> Policy {
     Policy::parse(name.as_bytes(), limits.as_bytes(), prefix, breaker.map(str::as_bytes)).unwrap()
@@ -114,7 +114,7 @@ fn json_goes_there_and_back() {
     let policies = table();
     let text = json::export(&policies).unwrap();
     let mut copy = Policies::default();
-    let read = json::import(&copy, text.as_bytes(), false).unwrap();
+    let read = json::import(&copy, text.as_bytes(), Existing::Refused).unwrap();
     let payload = to_set(&copy, read);
     copy.apply(&payload).unwrap();
     assert!(copy.iter().eq(policies.iter()));

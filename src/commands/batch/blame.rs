@@ -6,6 +6,7 @@ use super::{Batch, BatchItem, all_granted};
 use crate::core::limits::LimitStatus;
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
+use crate::core::wait_queue::WaiterClass;
 use crate::limiter::Error;
 use crate::limiter::acquire::{self, AcquireDecision, status_only};
 use crate::limiter::apply::EffectBatch;
@@ -128,7 +129,7 @@ impl<'a> Batch<'a> {
 
     /// The time until all items of a key would be granted at once after its queue.
     fn retry_behind(&self, key: &ReadKey<'_>) -> Result<Option<RetryAfter>, Error> {
-        queue::retry_behind(self.ctx, key, self.critical, self.now, |then| {
+        queue::retry_behind(self.ctx, key, WaiterClass::of(self.critical), self.now, |then| {
             let (mut wanted, mut after_pins) = (Demand::default(), Demand::default());
             let mut longest = RetryAfter::Now;
             for item in self.items.iter().filter(|item| item.key.bytes() == key.name().bytes()) {

@@ -10,6 +10,7 @@ use crate::commands::options::{Options, flags};
 use crate::core::limits::Request;
 use crate::core::text::token::shown;
 use crate::core::time::Micros;
+use crate::core::wait_queue::WaiterClass;
 use crate::limiter::Error;
 use crate::limiter::acquire::{self, AcquireDecision};
 use crate::limiter::apply::EffectBatch;
@@ -17,6 +18,7 @@ use crate::limiter::ends::{tried_out, try_out};
 use crate::limiter::reply::{Index, RateLimitReply};
 use crate::limiter::resolve::KeyView;
 use crate::limiter::track::{self, Recording};
+use crate::observe::top::RequestOutcome;
 use crate::observe::{alerts, metrics, top};
 use crate::queue::{LaterKey, decide};
 use crate::server::context::Context;
@@ -203,7 +205,7 @@ impl<'a> Batch<'a> {
             one.count(main);
             // An item that only other items deny is not to blame.
             if one.reply.index != Index::Batch {
-                top::decided(main, item.key.bytes(), granted, now);
+                top::decided(main, item.key.bytes(), RequestOutcome::of(granted), now);
             }
             if !granted {
                 denied.push(item.key.bytes());
@@ -268,7 +270,8 @@ impl<'a> Batch<'a> {
         if at == self.now {
             return Ok(copy);
         }
-        Ok(LaterKey::of(self.ctx, item.key, copy.as_ref(), self.now, self.critical, true).value(at))
+        Ok(LaterKey::of(self.ctx, item.key, copy.as_ref(), self.now, WaiterClass::of(self.critical), true)
+            .value(at))
     }
 
     /// Decides an item on its key, now or later. Later, `found` is what the queue leaves.

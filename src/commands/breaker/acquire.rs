@@ -10,6 +10,7 @@ use crate::core::time::Micros;
 use crate::limiter::Error;
 use crate::limiter::apply::{KeyEffect, commit};
 use crate::limiter::breaker::resolve::{CircuitKey, ResolvedBreaker};
+use crate::observe::top::RequestOutcome;
 use crate::observe::{metrics, top};
 use crate::server::context::Context;
 use crate::server::ffi::args::{Arg, Args};
@@ -204,7 +205,7 @@ impl CbAcquireReply {
 
     fn count(&self, ctx: &Context<'_>, key: Arg<'_>, now: Micros) {
         if self.permit.is_none() {
-            top::decided(ctx.main(), key.bytes(), false, now);
+            top::decided(ctx.main(), key.bytes(), RequestOutcome::Denied, now);
         }
         metrics::count(ctx.main(), |m| match (self.permit.is_some(), self.state) {
             (true, _) => &mut m.breaker_admitted,

@@ -15,6 +15,7 @@ use crate::limiter::ends::{all_at_once, tried_out};
 use crate::limiter::reply::RateLimitReply;
 use crate::limiter::resolve::KeyView;
 use crate::limiter::track::Recording;
+use crate::observe::top::RequestOutcome;
 use crate::observe::{metrics, top};
 use crate::queue::{self, LaterKey, QueueAdmission, QueuedDecision, QueuedRequest};
 use crate::server::context::Context;
@@ -115,8 +116,7 @@ impl<'a> LimitClause<'a> {
     ) -> Result<RetryAfter, Error> {
         let held = key.value::<RateLimit>()?;
         let copy = tried_out(KeyView::of(ctx, self.key, held.as_deref(), now))?;
-        let critical = self.request.request().critical;
-        let later = LaterKey::of(ctx, self.key, copy.as_ref(), now, critical, true);
+        let later = LaterKey::of(ctx, self.key, copy.as_ref(), now, self.request.class(), true);
         let longest = breaker.max(decision.reply().status.retry);
         Ok(all_at_once(longest, queue::ends(ctx, self.key), now, |then| {
             let alone = self.request.decide(KeyView::of(ctx, self.key, copy.as_ref(), then));
@@ -161,7 +161,7 @@ impl<'a> LimitClause<'a> {
             QueuedDecision::Reserve(_) if granted => return,
             QueuedDecision::Reserve(_) => metrics::count(ctx.main(), |m| &mut m.reservations_denied),
         }
-        top::decided(ctx.main(), self.key.bytes(), granted, now);
+        top::decided(ctx.main(), self.key.bytes(), RequestOutcome::of(granted), now);
     }
 
     /// Applies the decision. An effect of the circuit, and the usage of a tracked key, are

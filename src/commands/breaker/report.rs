@@ -5,6 +5,7 @@ use crate::commands::cursor::ArgCursor;
 use crate::commands::hints;
 use crate::commands::options::{Options, flags};
 use crate::core::breaker::{CircuitState, Permit, REPORTER_BYTES, Report, ReportOutcome, Reporter};
+use crate::core::stats::alerts::EndedCalls;
 use crate::core::text::duration;
 use crate::core::time::Micros;
 use crate::limiter::Error;
@@ -116,9 +117,10 @@ fn count(ctx: &Context<'_>, name: Arg<'_>, report: &Report, counted: bool, now: 
         (true, ReportOutcome::Ignore) => &mut m.breaker_reports_ignore,
     });
     if counted && report.outcome != ReportOutcome::Ignore {
-        let (failed, duration_us) = (report.outcome == ReportOutcome::Fail, report.duration_us);
-        alerts::result(ctx.main(), name.bytes(), now, failed, 1, duration_us);
-        if let Some(us) = duration_us {
+        let failed = report.outcome == ReportOutcome::Fail;
+        let call = EndedCalls { count: 1, failed, duration_us: report.duration_us };
+        alerts::ended(ctx.main(), name.bytes(), now, call);
+        if let Some(us) = report.duration_us {
             metrics::count(ctx.main(), |m| &mut m.response_count);
             metrics::add(ctx.main(), |m| &mut m.response_us_sum, us);
         }

@@ -10,7 +10,7 @@ use super::algorithm::Filled;
 use super::decision::Taken;
 use super::layer::Layer;
 use super::limit::Limit;
-use super::rule::State;
+use super::state::State;
 use crate::core::time::Micros;
 
 /// Counts the units as used and records the time, on every limit. Returns when all are full again,

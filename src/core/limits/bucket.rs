@@ -17,7 +17,7 @@
 use super::algorithm::{Algorithm, MAX_UNITS};
 use super::layer::Layer;
 use super::options::option_number;
-use super::quantity::{self, Reason};
+use super::quantity::{self, Rate, Reason};
 use crate::core::limits::options::LimitOptions;
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64, put_u128};
@@ -143,7 +143,7 @@ impl Algorithm for Bucket {
     const OPTIONS: &'static [&'static str] = &["burst"];
 
     fn parse(quantity: &[u8], options: &LimitOptions<'_>) -> Result<Self, Reason> {
-        let (count, period) = quantity::parse_length(quantity)?;
+        let Rate { count, period } = quantity::parse_rate(quantity)?;
         let burst = option_number(options, "burst")?;
         if count == 0 && burst.is_some() {
             return Err("burst= needs a count of 1 or more".into());

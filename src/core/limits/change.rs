@@ -9,7 +9,7 @@
 use super::decision::LimitMask;
 use super::limit::Limit;
 use super::limit_set::MAX_LIMITS;
-use super::rule::State;
+use super::state::State;
 use crate::core::time::Micros;
 use std::array;
 

@@ -2,7 +2,8 @@
 
 use super::algorithm::Filled;
 use super::closing::Closed;
-use super::rule::{ClosedState, Rule, State};
+use super::rule::Rule;
+use super::state::{ClosedState, State};
 use crate::core::time::Micros;
 
 impl Rule {

@@ -17,7 +17,7 @@ use super::limit_set::MAX_LIMITS;
 use super::limit_view::LimitView;
 use super::per::Charge;
 use super::request::Request;
-use super::rule::State;
+use super::state::State;
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 

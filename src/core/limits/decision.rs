@@ -2,7 +2,7 @@
 
 use super::limit::Limit;
 use super::limit_set::MAX_LIMITS;
-use super::rule::State;
+use super::state::State;
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 

@@ -3,7 +3,7 @@
 use super::decision::{LimitStatus, ResetAfter};
 use super::limit::Limit;
 use super::request::Request;
-use super::rule::State;
+use super::state::State;
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 

@@ -8,7 +8,10 @@
 //! | [`limit`] + [`limit_set`] | a limit and a set of them: identity, canonical text |
 //! | [`per`], [`keep`], [`label`], [`expression`] | the parts of a limit, and what names limits |
 //! | [`algorithm`] | the trait that every algorithm implements |
-//! | [`rule`] | the one table that lists the algorithms; [`Rule`], [`State`] |
+//! | `algorithms` | the one table that lists the algorithms |
+//! | [`rule`] | what follows from it: [`Rule`], an algorithm with its numbers |
+//! | [`state`] + `state_reads` + `state_changes` | and [`State`], what a limit remembers; what a rule reads from it, and how it changes it |
+//! | `kept_state` | the state that another rule keeps |
 //! | [`sliding`] + [`slots`] + [`grain`] + `store`, [`bucket`], [`fixed`] + [`calendar`] + [`window`] + [`window_count`], [`concurrent`], [`throttle`] | one algorithm each |
 //! | [`closing`] + `closed_state` | `block=`: a limit that is exceeded closes itself |
 //! | [`mod@decide`] + [`request`] + [`decision`] | several limits as one decision |
@@ -21,6 +24,7 @@
 //! applied is equal to it in every bit.
 
 pub mod algorithm;
+mod algorithms;
 pub mod apply;
 pub mod bucket;
 pub mod calendar;
@@ -36,6 +40,7 @@ pub mod grain;
 pub mod grammar;
 mod hints;
 pub mod keep;
+mod kept_state;
 pub mod label;
 pub mod layer;
 pub mod limit;
@@ -48,6 +53,9 @@ pub mod request;
 pub mod rule;
 pub mod sliding;
 pub mod slots;
+pub mod state;
+mod state_changes;
+mod state_reads;
 mod store;
 pub mod throttle;
 pub mod window;
@@ -72,5 +80,6 @@ pub use limit_view::{LimitQuota, limit_quota};
 pub use per::Charge;
 pub use quantity::MAX_COUNT;
 pub use request::Request;
-pub use rule::{ClosedState, KeptState, Rule, State};
+pub use rule::Rule;
+pub use state::{ClosedState, KeptState, State};
 pub use throttle::{SecondsRounding, Throttle, ThrottleError, ThrottlePeriod, ThrottleReply};

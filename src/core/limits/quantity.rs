@@ -63,15 +63,23 @@ pub fn parse(text: &[u8]) -> Result<(u64, Period), Reason> {
     Ok((count, period(tail)?))
 }
 
-/// The same as [`parse`], for algorithms without a calendar. The second number is the length of the
-/// period in microseconds.
+/// A count in a period that has a length of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// The units in a period.
+    pub count: u64,
+    /// The length of the period in microseconds.
+    pub period: u64,
+}
+
+/// The same as [`parse`], for algorithms without a calendar.
 ///
 /// # Errors
 /// The reason and the way out in a few words.
-pub fn parse_length(text: &[u8]) -> Result<(u64, u64), Reason> {
+pub fn parse_rate(text: &[u8]) -> Result<Rate, Reason> {
     let (count, period) = parse(text)?;
-    let length = period.length().map_err(|reason| format!("{reason}, write fixed:{}", shown(text)))?;
-    Ok((count, length))
+    let period = period.length().map_err(|reason| format!("{reason}, write fixed:{}", shown(text)))?;
+    Ok(Rate { count, period })
 }
 
 /// Parses a count from 0 to [`MAX_COUNT`]. A count of 0 denies everything.

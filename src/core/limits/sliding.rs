@@ -19,7 +19,7 @@
 use super::algorithm::Algorithm;
 use super::grain::{Grain, MAX_SLOTS};
 use super::layer::Layer;
-use super::quantity::{self, Reason};
+use super::quantity::{self, Rate, Reason};
 use super::slots::Slots;
 use crate::core::limits::options::LimitOptions;
 use crate::core::prefetch_hint::PrefetchHint;
@@ -129,7 +129,7 @@ impl Algorithm for Sliding {
     const NAME: &'static str = "sliding";
 
     fn parse(quantity: &[u8], _options: &LimitOptions<'_>) -> Result<Self, Reason> {
-        let (count, period) = quantity::parse_length(quantity)?;
+        let Rate { count, period } = quantity::parse_rate(quantity)?;
         Ok(Self { count, period })
     }
 

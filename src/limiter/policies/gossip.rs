@@ -40,11 +40,18 @@ struct Peer {
     asked: Option<SentQuery>,
 }
 
+/// The digests of the history of another node and of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct HistoryDigests {
+    theirs: u64,
+    ours: u64,
+}
+
 /// A question that was sent to a node.
 #[derive(Clone, Copy, Debug)]
 struct SentQuery {
-    /// The digests of its history and of ours at that time.
-    histories: (u64, u64),
+    /// The digests at that time.
+    histories: HistoryDigests,
     at: Instant,
     /// The time for which it is not repeated while both digests are the same.
     wait: Duration,
@@ -171,18 +178,16 @@ fn heard(ctx: &Context<'_>, from: NodeId, theirs: TableSummary) {
         // The node joined or came back, and need not wait for the next turn.
         cluster_bus::send(ctx, Some(from), &ours.message());
     }
-    let differs = ours.master && theirs.master && ours.history != theirs.history;
-    if differs
-        && write_check::may_write(ctx)
-        && may_ask(ctx.main(), from, (theirs.history, ours.history), now)
-    {
+    let histories = HistoryDigests { theirs: theirs.history, ours: ours.history };
+    let differs = ours.master && theirs.master && histories.ours != histories.theirs;
+    if differs && write_check::may_write(ctx) && may_ask(ctx.main(), from, histories, now) {
         let queries = node::with_policies(ctx.main(), message::queries);
         send_all(ctx, Some(from), &queries);
     }
 }
 
 /// True if it is time to ask this node. If so, notes the question.
-fn may_ask(main: MainThread, node: NodeId, histories: (u64, u64), now: Instant) -> bool {
+fn may_ask(main: MainThread, node: NodeId, histories: HistoryDigests, now: Instant) -> bool {
     with(main, |gossip| {
         let Some(peer) = gossip.peers.get_mut(&node) else { return false };
         let before = peer.asked.filter(|asked| asked.histories == histories);

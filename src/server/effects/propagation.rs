@@ -37,13 +37,12 @@ static AUDIENCE: MainThreadCell<Audience> = MainThreadCell::new(Audience::Unknow
 /// The number of changes between two readings of INFO. One reading costs the server about 20 µs.
 const ASK_AFTER: u32 = 1024;
 
-/// Starts the optimisation if `all` is true: the server announces every event that can add a
-/// listener.
-pub(in crate::server) fn watched(ctx: &Context<'_>, all: bool) {
+/// Starts the optimisation. Call it where the server announces every event that can add a listener.
+pub(in crate::server) fn begin(ctx: &Context<'_>) {
     // SAFETY: only reads the pointer. A server of 7.0 or later has this function; older ones queue
     // what is propagated even if nobody listens.
     let modern = unsafe { raw::RedisModule_SetCommandInfo }.is_some();
-    if all && modern {
+    if modern {
         *AUDIENCE.of(ctx.main()).borrow_mut() = Audience::Perhaps { since: 0 };
     }
 }

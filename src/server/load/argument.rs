@@ -122,21 +122,40 @@ impl Argument {
         }
     }
 
-    /// The least number of words of the argument, and whether it has no more.
-    pub(super) fn least(&self) -> (i32, bool) {
-        let own = i32::from(self.token.is_some());
-        let (inner, exact) = match self.kind {
-            ArgumentKind::Flag => (0, true),
+    /// The number of words of the argument in a call.
+    pub(super) fn words(&self) -> WordCount {
+        if self.optional {
+            return WordCount { least: 0, is_exact: false };
+        }
+        let value = match self.kind {
+            ArgumentKind::Flag => WordCount::NONE,
             ArgumentKind::OneOf(choices) => {
-                let all: Vec<_> = choices.iter().map(Self::least).collect();
-                let min = all.iter().map(|&(n, _)| n).min().unwrap_or(0);
-                (min, all.iter().all(|&(n, exact)| exact && n == min))
+                let all: Vec<_> = choices.iter().map(Self::words).collect();
+                let least = all.iter().map(|one| one.least).min().unwrap_or(0);
+                WordCount { least, is_exact: all.iter().all(|one| one.is_exact && one.least == least) }
             }
-            ArgumentKind::Group(parts) => {
-                parts.iter().map(Self::least).fold((0, true), |(n, e), (m, f)| (n + m, e && f))
-            }
-            _ => (1, true),
+            ArgumentKind::Group(parts) => parts.iter().map(Self::words).fold(WordCount::NONE, WordCount::and),
+            _ => WordCount { least: 1, is_exact: true },
         };
-        if self.optional { (0, false) } else { (own + inner, exact && !self.multiple) }
+        let token = WordCount { least: i32::from(self.token.is_some()), is_exact: !self.multiple };
+        token.and(value)
+    }
+}
+
+/// The number of words that an argument takes in a call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WordCount {
+    /// The least number.
+    pub least: i32,
+    /// True if there are never more.
+    pub is_exact: bool,
+}
+
+impl WordCount {
+    const NONE: Self = Self { least: 0, is_exact: true };
+
+    /// The number of words of both, one after the other.
+    pub const fn and(self, next: Self) -> Self {
+        Self { least: self.least + next.least, is_exact: self.is_exact && next.is_exact }
     }
 }

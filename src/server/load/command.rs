@@ -1,6 +1,6 @@
 //! The row of a command: what the server, RL.HELP and the reference say about it.
 
-use crate::server::load::argument::{Argument, ArgumentKind};
+use crate::server::load::argument::{Argument, ArgumentKind, WordCount};
 use redis_module::raw;
 use std::ffi::c_int;
 use std::sync::OnceLock;
@@ -181,9 +181,10 @@ impl Command {
             let until_keys = if let Keys::Counted { count, .. } = self.keys { count + 1 } else { 2 };
             return -until_keys;
         }
-        let least = self.arguments.iter().map(Argument::least);
-        let (n, exact) = least.fold((1, true), |(n, e), (m, f)| (n + m, e && f));
-        if exact { n } else { -n }
+        let name = WordCount { least: 1, is_exact: true };
+        let WordCount { least, is_exact } =
+            self.arguments.iter().map(Argument::words).fold(name, WordCount::and);
+        if is_exact { least } else { -least }
     }
 
     /// A line of syntax and a line of summary for each subcommand.
@@ -236,28 +237,29 @@ impl Command {
         flags.join(" ")
     }
 
-    /// The command's ACL categories, in the server's words. With `own`, our own category is the
-    /// last.
-    pub(super) fn categories(&self, own: bool) -> String {
-        let mut all = vec![match self.key_access {
-            KeyAccess::Read => "read",
-            KeyAccess::Write | KeyAccess::Release | KeyAccess::Node(_) => "write",
-            KeyAccess::Keyless => "",
-        }];
-        all.push(if self.fast { "fast" } else { "slow" });
+    /// The command's ACL categories among those that every server has, in the server's words.
+    pub(super) fn categories(&self) -> Vec<&'static str> {
+        let access = match self.key_access {
+            KeyAccess::Read => Some("read"),
+            KeyAccess::Write | KeyAccess::Release | KeyAccess::Node(_) => Some("write"),
+            KeyAccess::Keyless => None,
+        };
+        let speed = if self.fast { "fast" } else { "slow" };
+        let danger: &[_] = match self.rights {
+            Access::User => &[],
+            Access::Admin => &["admin", "dangerous"],
+            Access::Internal => &["dangerous"],
+        };
+        access.into_iter().chain([speed]).chain(danger.iter().copied()).collect()
+    }
+
+    /// Our own ACL category of the command.
+    pub(super) const fn own_category(&self) -> Option<&'static str> {
         match self.rights {
-            Access::User if own => all.push(USER_CATEGORY),
-            Access::Admin => {
-                all.extend(["admin", "dangerous"]);
-                if own {
-                    all.push(ADMIN_CATEGORY);
-                }
-            }
-            Access::Internal => all.push("dangerous"),
-            Access::User => {}
+            Access::User => Some(USER_CATEGORY),
+            Access::Admin => Some(ADMIN_CATEGORY),
+            Access::Internal => None,
         }
-        all.retain(|category| !category.is_empty());
-        all.join(" ")
     }
 }
 

@@ -1,5 +1,6 @@
 //! The function of the library that the server calls to load the module.
 
+use crate::server::boundary;
 use crate::server::context::Context;
 use crate::server::ffi::api::constant;
 use crate::server::ffi::log::{self, LogLevel};
@@ -42,7 +43,10 @@ pub fn enter(
     // SAFETY: the context is live for the duration of this call, on the main thread.
     let context = unsafe { Context::from_raw(ctx) };
     let loaded = if begun == constant(raw::REDISMODULE_OK) {
-        load(&context, &redis_module::decode_args(ctx, argv, argc)).inspect_err(|_| log::ends())
+        log_panics();
+        boundary::guard(|| load(&context, &redis_module::decode_args(ctx, argv, argc)))
+            .unwrap_or_else(|| Err("an internal error, see the line above".to_owned()))
+            .inspect_err(|_| log::ends())
     } else {
         // The server refuses nothing but a name that is taken. What is loaded may be this very library,
         // with its state.
@@ -56,4 +60,13 @@ pub fn enter(
             constant(raw::REDISMODULE_ERR)
         }
     }
+}
+
+/// Makes every panic leave a line in the server's log. The panic itself is caught where the server
+/// entered the module, on whichever thread.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let text = format!("internal error, please report it: {panic}");
+        log::line(LogLevel::Warning, &text.replace('\n', " "));
+    }));
 }

@@ -12,14 +12,14 @@ pub mod settings;
 
 use super::context::{self, Context};
 use crate::server::ffi::api::{self, call_if_there};
-use crate::server::ffi::log::{self, LogLevel};
+use crate::server::ffi::log;
 use crate::server::keys::left_database;
 use crate::server::keys::modified;
 use crate::server::main_thread;
 use redis_module::raw;
 
 /// Checks that the server has every function that a supported server has, and learns which server
-/// it is. From now on a panic leaves a line in the log. Call it before anything else.
+/// it is. Call it before anything else.
 ///
 /// # Errors
 /// A line for the log that names the first function that the server lacks.
@@ -37,7 +37,6 @@ pub fn begin(ctx: &Context<'_>) -> Result<(), String> {
         left_database::runs_on(version.as_bytes());
     }
     declare_options(ctx);
-    log_panics();
     Ok(())
 }
 
@@ -64,13 +63,4 @@ fn declare_options(ctx: &Context<'_>) {
     // SAFETY: takes no arguments.
     let known = unsafe { call_if_there!(RedisModule_GetModuleOptionsAll()) }.unwrap_or(i32::MAX);
     modified::declare_options(ctx, options(context::is_valkey()) & known);
-}
-
-/// Makes every panic leave a line in the server's log. The panic itself is caught where the server
-/// entered the module, on whichever thread.
-fn log_panics() {
-    std::panic::set_hook(Box::new(|panic| {
-        let text = format!("internal error, please report it: {panic}");
-        log::line(LogLevel::Warning, &text.replace('\n', " "));
-    }));
 }

@@ -2,7 +2,7 @@
 
 use crate::core::policies::{Policies, Policy};
 use crate::core::wire::fnv;
-use crate::types::policies::json;
+use crate::types::policies::json::{self, Existing};
 use std::io::Read;
 use std::time::UNIX_EPOCH;
 
@@ -38,8 +38,8 @@ impl PoliciesFile {
         if bytes.len() as u64 > Self::LONGEST {
             return Err("is longer than 64 MiB".to_owned());
         }
-        let policies =
-            json::import(&Policies::default(), &bytes, true).map_err(|unreadable| unreadable.to_string())?;
+        let policies = json::import(&Policies::default(), &bytes, Existing::Replaced)
+            .map_err(|unreadable| unreadable.to_string())?;
         Ok(Self { path, digest: fnv(&bytes), changed_s, policies })
     }
 }

@@ -119,12 +119,20 @@ pub fn export(policies: &Policies) -> Result<String, serde_json::Error> {
     serde_json::to_string(&Document { policies: policies.iter().map(entry).collect() })
 }
 
+/// What an import does with an entry whose policy exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// The entry replaces the policy.
+    Replaced,
+    /// The entry is bad.
+    Refused,
+}
+
 /// Reads the policies that an import would set. Either all are accepted or none.
 ///
 /// # Errors
-/// Names the first bad entry and the reason. Without `replace`, an entry whose policy exists is
-/// bad, too.
-pub fn import(policies: &Policies, json: &[u8], replace: bool) -> Result<Vec<Policy>, Unreadable> {
+/// Names the first bad entry and the reason.
+pub fn import(policies: &Policies, json: &[u8], existing: Existing) -> Result<Vec<Policy>, Unreadable> {
     let entries = entries(json)?;
     let mut read = Vec::with_capacity(entries.len());
     for (at, entry) in entries.into_iter().enumerate() {
@@ -134,7 +142,7 @@ pub fn import(policies: &Policies, json: &[u8], replace: bool) -> Result<Vec<Pol
         let refused = |reason: String| Unreadable::Entry { entry: title.clone(), reason };
         let policy = entry.policy().map_err(|error| refused(error.to_string()))?;
         let policy = policy.read().map_err(refused)?;
-        if !replace && policies.get(&policy.name).is_some() {
+        if existing == Existing::Refused && policies.get(&policy.name).is_some() {
             return Err(refused(PolicyRefused::Exists.to_string()));
         }
         read.push(policy);

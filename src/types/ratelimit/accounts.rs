@@ -227,17 +227,11 @@ impl Accounts {
         }
     }
 
-    /// Returns what is stored of a reservation on a limit: its stake, the place of the limit's
-    /// account, and the units without a reservation above all reservations.
-    pub fn stored(
-        &self,
-        main: MainThread,
-        limit: &Limit,
-        serial: u64,
-    ) -> Option<(Option<Stake>, AccountId, u64)> {
+    /// Returns what is stored of a reservation on a limit.
+    pub fn stored(&self, main: MainThread, limit: &Limit, serial: u64) -> Option<StoredStake> {
         match self.find(main, limit)? {
-            (place, Account { holding: Holding::Units(ledger), .. }) => {
-                Some((ledger.get(serial), place, ledger.tail()))
+            (account, Account { holding: Holding::Units(ledger), .. }) => {
+                Some(StoredStake { stake: ledger.get(serial), account, tail: ledger.tail() })
             }
             _ => None,
         }
@@ -251,6 +245,17 @@ impl Accounts {
         };
         self.0.memory() + self.0.entries().map(|(_, account)| of(account)).sum::<usize>()
     }
+}
+
+/// What is stored of a reservation on one limit.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredStake {
+    /// The stake of the reservation, if it has one.
+    pub stake: Option<Stake>,
+    /// The place of the limit's account.
+    pub account: AccountId,
+    /// The units without a reservation that were granted after those of all reservations.
+    pub tail: u64,
 }
 
 /// Calls `see` for each limit that a reservation charged, with its position in the set.

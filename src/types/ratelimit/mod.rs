@@ -12,6 +12,7 @@
 pub mod accounts;
 pub mod encoding;
 pub mod full;
+pub mod full_reservations;
 mod held;
 pub mod key_usage;
 mod lifetime;

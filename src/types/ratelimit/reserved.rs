@@ -1,6 +1,6 @@
 //! How the reservations of a key are stored: the reservations, and the units of each on each limit.
 
-use super::accounts::{AccountId, each_limit, has_ledger, leaving_of};
+use super::accounts::{AccountId, StoredStake, each_limit, has_ledger, leaving_of};
 use super::full::Full;
 use super::reservations::Reservations;
 use crate::core::limits::{LimitMask, MAX_COUNT, MAX_LIMITS, Taken, layer_at};
@@ -56,10 +56,10 @@ pub fn save(main: MainThread, reservations: &Reservations, body: &mut Vec<u8>) {
                 return;
             }
             match reservations.accounts().stored(main, limit, one.serial) {
-                Some((Some(stake), place, tail)) => {
+                Some(StoredStake { stake: Some(stake), account, tail }) => {
                     put_u64(body, stake.own);
                     put_u64(body, stake.gap);
-                    if seen.insert(place) {
+                    if seen.insert(account) {
                         tails.push(tail);
                     }
                 }
@@ -229,7 +229,7 @@ fn read_stakes(
             ledger.load(one.serial, stake);
         }
         let stored = reservations.accounts().stored(main, limit, one.serial);
-        places.push((at, stored.map(|(_, place, _)| place)));
+        places.push((at, stored.map(|stored| stored.account)));
     }
     Ok(places)
 }

@@ -19,17 +19,8 @@ fn messages(subscriber: &mut Wire) -> Vec<(String, String)> {
     all
 }
 
-#[test]
-fn each_transition_is_told_once() {
-    let server = stopped();
-    let replica = server.replica();
-    let mut listener = server.wire3();
-    listener.send_line("SUBSCRIBE floodgate:events");
-    let mut follower = replica.wire3();
-    follower.send_line("SUBSCRIBE floodgate:events");
-    messages(&mut listener);
-
-    let key = Key::new(&server, "k", "1:open=1s:lease=1s:probes=1");
+/// A circuit goes through all that its results, time and operators can make of it.
+fn one_of_each(server: &Server, key: &Key<'_>) {
     key.admit();
     assert_eq!(key.run("sfss"), "cooo");
     key.wait_ms(1000);
@@ -45,6 +36,20 @@ fn each_transition_is_told_once() {
     key.wait_ms(2000);
     key.admit();
     server.line("CB.RESET k");
+}
+
+const BREAKER: &str = "1:open=1s:lease=1s:probes=1";
+
+#[test]
+fn each_transition_is_told_once() {
+    let server = stopped();
+    let replica = server.replica();
+    let mut listener = server.wire3();
+    listener.send_line("SUBSCRIBE floodgate:events");
+    let mut follower = replica.wire3();
+    follower.send_line("SUBSCRIBE floodgate:events");
+    messages(&mut listener);
+    one_of_each(&server, &Key::new(&server, "k", BREAKER));
 
     let told: Vec<serde_json::Value> =
         messages(&mut listener).iter().map(|(_, text)| serde_json::from_str(text).unwrap()).collect();
@@ -81,7 +86,32 @@ fn each_transition_is_told_once() {
     // The replica says nothing of its own.
     wait_synced(&server, &replica);
     assert_eq!(messages(&mut follower), []);
+}
 
+#[test]
+fn nothing_is_told_with_the_setting_events_off() {
+    let server = stopped();
+    // Before 7.0 a module has no settings that change.
+    if !server.at_least(7, 0) {
+        return;
+    }
+    let mut listener = server.wire3();
+    listener.send_line("SUBSCRIBE floodgate:events");
+    let key = Key::new(&server, "k", BREAKER);
+    key.run("f");
+    // The answer to SUBSCRIBE is no message.
+    assert_eq!(messages(&mut listener).len(), 1);
+    server.config_set("floodgate.events", "no");
+    server.line("CB.RESET k");
+    assert_eq!(messages(&mut listener), []);
+}
+
+#[test]
+fn each_transition_is_counted_once() {
+    let server = stopped();
+    let replica = server.replica();
+    let key = Key::new(&server, "k", BREAKER);
+    one_of_each(&server, &key);
     for (name, times) in [
         ("to_open", 2),
         ("to_half_open", 2),
@@ -102,15 +132,6 @@ fn each_transition_is_told_once() {
     assert_eq!((counter(&server, "breakers_closed"), counter(&server, "breakers_open")), (0, 1));
     wait_synced(&server, &replica);
     assert_eq!((counter(&replica, "breakers_open"), counter(&replica, "breaker_to_open")), (1, 0));
-
-    // Before 7.0 a module has no settings that change.
-    if !server.at_least(7, 0) {
-        return;
-    }
-    messages(&mut listener);
-    server.config_set("floodgate.events", "no");
-    server.line("CB.RESET k");
-    assert_eq!(messages(&mut listener), []);
 }
 
 #[test]
@@ -136,10 +157,8 @@ fn transitions_are_keyspace_events_of_the_module_class() {
 }
 
 #[test]
-fn mistakes_are_named() {
+fn arguments_too_few_or_too_many_are_refused() {
     let server = stopped();
-    server.line("SET text x");
-    server.line("RL.ACQUIRE limit 5/h");
     for command in [
         "CB.ACQUIRE",
         "CB.REPORT k",
@@ -159,6 +178,11 @@ fn mistakes_are_named() {
             "{command}: {text}"
         );
     }
+}
+
+#[test]
+fn the_bad_argument_is_named_and_creates_no_key() {
+    let server = stopped();
     for (command, error) in [
         ("CB.ACQUIRE k 5 6", "ERR syntax error near '6'"),
         ("CB.ACQUIRE k 0", "ERR invalid breaker '0': "),
@@ -193,7 +217,17 @@ fn mistakes_are_named() {
     );
     let odd = call!(server, "CB.ACQUIRE", "k", b"\xff\0\n");
     assert_error_prefix(&odd, "ERR invalid breaker '\\xff\\x00\\n': ");
+    assert_error_prefix(&call!(server, "RL.EFFECT", "k", b"\x21\0"), "ERR RL.EFFECT carries effects");
     assert_eq!(server.line("EXISTS k"), Reply::Int(0));
+    // Any bytes are a key.
+    assert_eq!(call!(server, "CB.ACQUIRE", b"\0\xff")[0], Reply::Int(1));
+}
+
+#[test]
+fn a_key_of_another_type_is_refused() {
+    let server = stopped();
+    server.line("SET text x");
+    server.line("RL.ACQUIRE limit 5/h");
     for command in
         ["CB.ACQUIRE", "CB.REPORT OK", "CB.STATE", "CB.FORCE OPEN", "CB.RESET", "CB.PIN 5", "CB.UNPIN"]
     {
@@ -209,9 +243,6 @@ fn mistakes_are_named() {
     server.line("CB.ACQUIRE breaker");
     assert_error_prefix(&server.line("RL.ACQUIRE breaker 5/h"), "WRONGTYPE ");
     assert_error_prefix(&server.line("GET breaker"), "WRONGTYPE ");
-    // Any bytes are a key.
-    assert_eq!(call!(server, "CB.ACQUIRE", b"\0\xff")[0], Reply::Int(1));
-    assert_error_prefix(&call!(server, "RL.EFFECT", "k", b"\x21\0"), "ERR RL.EFFECT carries effects");
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod io_threads;
 mod key_lookup;
 mod keyspace;
 mod listener;
+mod load;
 mod newcomer_errors;
 mod refused_writes;
 mod servers;

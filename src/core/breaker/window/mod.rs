@@ -1,7 +1,8 @@
 //! What a closed circuit remembers of its calls. There is a file for each kind of window; `kind`
-//! lists the kinds, and `set` holds all windows of one circuit.
+//! lists the kinds, `set` holds all windows of one circuit, and `encoding` stores them.
 
 mod call;
+mod encoding;
 mod kind;
 mod reporters;
 mod ring;

@@ -1,20 +1,18 @@
 //! The windows of one circuit: that of the breaker in force, and those of up to two other kinds
 //! that callers named. All of them record every result.
 
-use super::call::{CallOutcome, CallTally, Keeps};
+use super::call::{CallOutcome, CallTally};
 use super::kind::{CallWindow, WindowKind, looks_at_slow};
 use super::reporters::ReporterTally;
-use crate::core::breaker::spec::{Breaker, MAX_CALLS};
+use crate::core::breaker::spec::Breaker;
 use crate::core::prefetch_hint::PrefetchHint;
-use crate::core::text::duration::{LONGEST, MILLISECOND};
 use crate::core::time::Micros;
-use crate::core::wire::{Corrupt, Reader, put_u64};
 
 /// The number of windows that are kept beside that of the breaker in force.
-const BESIDE: usize = 2;
+pub(super) const BESIDE: usize = 2;
 
 /// As a number of those that were named.
-const MOST_SINCE: u8 = 2;
+pub(super) const MOST_SINCE: u8 = 2;
 
 /// All windows of a circuit. Most circuits know one breaker, and their only window is stored
 /// inline.
@@ -29,13 +27,13 @@ pub(in crate::core::breaker) enum CallWindows {
 /// The data that a circuit keeps when callers name several breakers on one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::core::breaker) struct SharedWindows {
-    in_force: CallWindow,
+    pub(super) in_force: CallWindow,
     /// The windows of other kinds. The kind that was named last comes first.
-    beside: [Option<CallWindow>; BESIDE],
+    pub(super) beside: [Option<CallWindow>; BESIDE],
     /// The number of those that were named after the breaker in force was brought.
-    named_since: u8,
+    pub(super) named_since: u8,
     /// The moment until which a breaker that is not in force wants the circuit kept.
-    kept_until: Micros,
+    pub(super) kept_until: Micros,
 }
 
 impl CallWindows {
@@ -155,7 +153,7 @@ impl CallWindows {
     }
 
     /// Counts reporters separately from now on, if this breaker asks for several.
-    fn see_reporters(&mut self, breaker: &Breaker) {
+    pub(super) fn see_reporters(&mut self, breaker: &Breaker) {
         if breaker.reporters() > 1 {
             self.each(CallWindow::tell_reporters);
         }
@@ -163,7 +161,7 @@ impl CallWindows {
 
     /// True if slow calls are counted. If so, every window counts them, because every one may
     /// become that of the breaker in force. A run knows only failures.
-    fn count_slow(&self) -> bool {
+    pub(super) fn count_slow(&self) -> bool {
         match self {
             Self::One(window) => window.counts_slow(),
             Self::Several(shared) => shared.all().any(CallWindow::counts_slow),
@@ -251,7 +249,7 @@ impl CallWindows {
 }
 
 impl SharedWindows {
-    const fn of(in_force: CallWindow) -> Self {
+    pub(super) const fn of(in_force: CallWindow) -> Self {
         Self { in_force, beside: [None, None], named_since: 0, kept_until: Micros(0) }
     }
 
@@ -282,117 +280,7 @@ impl SharedWindows {
         }
     }
 
-    fn all(&self) -> impl Iterator<Item = &CallWindow> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &CallWindow> {
         std::iter::once(&self.in_force).chain(self.beside.iter().flatten())
     }
-}
-
-/// Bits of the first byte of the encoding.
-const SLOW: u8 = 1;
-const SEVERAL: u8 = 2;
-const REPORTERS: u8 = 4;
-/// The number of kinds that were named since the breaker in force was brought.
-const SINCE: u8 = 8;
-
-const RUN: u8 = 0;
-const PERIOD: u8 = 1;
-const CALLS: u8 = 2;
-
-impl CallWindows {
-    /// Appends the windows to `out`: one byte that says whether slow calls and reporters are
-    /// counted, and how many kinds were named since the breaker in force was brought; then the window
-    /// of the breaker in force. Several windows are followed by the number of those beside it, each of
-    /// these with its kind, and the moment until which they are kept.
-    pub fn write(&self, out: &mut Vec<u8>) {
-        let slow = if self.count_slow() { SLOW } else { 0 };
-        let kept = slow | if self.tells_reporters() { REPORTERS } else { 0 };
-        match self {
-            Self::One(window) => {
-                out.push(kept);
-                window.write(out);
-            }
-            Self::Several(shared) => {
-                out.push(kept | SEVERAL | (shared.named_since * SINCE));
-                shared.in_force.write(out);
-                put_u64(out, shared.beside.iter().flatten().count() as u64);
-                for window in shared.beside.iter().flatten() {
-                    match window.kind() {
-                        WindowKind::Run => out.push(RUN),
-                        WindowKind::Period(us) => {
-                            out.push(PERIOD);
-                            put_u64(out, us);
-                        }
-                        WindowKind::Calls(calls) => {
-                            out.push(CALLS);
-                            put_u64(out, calls.into());
-                        }
-                    }
-                    window.write(out);
-                }
-                put_u64(out, shared.kept_until.0);
-            }
-        }
-    }
-
-    /// Reads what [`CallWindows::write`] wrote with this breaker in force.
-    pub fn read(reader: &mut Reader, breaker: &Breaker) -> Result<Self, Corrupt> {
-        let head = reader.byte()?;
-        let (head, since) = (head % SINCE, head / SINCE);
-        if since > if head & SEVERAL == 0 { 0 } else { MOST_SINCE } {
-            return Err(Corrupt("unknown windows"));
-        }
-        let keeps = Keeps { slow: head & SLOW != 0, reporters: head & REPORTERS != 0 };
-        if looks_at_slow(breaker) && !keeps.slow {
-            return Err(Corrupt("a window without slow calls"));
-        }
-        if breaker.reporters() > 1 && !keeps.reporters {
-            return Err(Corrupt("a window without reporters"));
-        }
-        let in_force = CallWindow::read(reader, WindowKind::of(breaker.trip()), keeps)?;
-        if head & SEVERAL == 0 {
-            return Ok(Self::One(in_force));
-        }
-        let mut shared = SharedWindows::of(in_force);
-        let count = usize::try_from(reader.u64_to(BESIDE as u64)?).unwrap_or(0);
-        for at in 0..count {
-            let kind = read_kind(reader)?;
-            if shared.all().any(|window| window.kind() == kind) {
-                return Err(Corrupt("two windows of one kind"));
-            }
-            let window = CallWindow::read(reader, kind, keeps)?;
-            if let Some(place) = shared.beside.get_mut(at) {
-                *place = Some(window);
-            }
-        }
-        if usize::from(since) > count {
-            return Err(Corrupt("more kinds named than there are"));
-        }
-        shared.named_since = since;
-        shared.kept_until = Micros(reader.u64_to(Micros::MAX.0 + LONGEST)?);
-        Ok(Self::Several(Box::new(shared)))
-    }
-
-    /// Reads the one window that version 0.1 wrote under this breaker.
-    pub fn read_one(reader: &mut Reader, breaker: &Breaker) -> Result<Self, Corrupt> {
-        let keeps = Keeps { slow: looks_at_slow(breaker), reporters: false };
-        let mut windows = Self::One(CallWindow::read(reader, WindowKind::of(breaker.trip()), keeps)?);
-        windows.see_reporters(breaker);
-        Ok(windows)
-    }
-}
-
-/// Reads the kind of a window beside the one in force.
-fn read_kind(reader: &mut Reader) -> Result<WindowKind, Corrupt> {
-    Ok(match reader.byte()? {
-        RUN => WindowKind::Run,
-        PERIOD => match reader.u64_to(LONGEST)? {
-            us if us >= MILLISECOND => WindowKind::Period(us),
-            _ => return Err(Corrupt("number out of range")),
-        },
-        CALLS => match reader.number_to(MAX_CALLS)? {
-            0 => return Err(Corrupt("number out of range")),
-            calls => WindowKind::Calls(calls),
-        },
-        _ => return Err(Corrupt("unknown kind of window")),
-    })
 }

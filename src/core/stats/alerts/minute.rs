@@ -49,6 +49,17 @@ impl AlertTally {
     }
 }
 
+/// Calls that ended in the same way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndedCalls {
+    /// The number of calls.
+    pub count: u64,
+    /// True if they failed.
+    pub failed: bool,
+    /// How long each took in microseconds, if that was reported.
+    pub duration_us: Option<u64>,
+}
+
 /// The kind of event for which a key is blamed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blamed {
@@ -166,10 +177,10 @@ impl RollingMinute {
         }
     }
 
-    /// Counts `count` calls with this result. `duration_us` is how long each took, if that was
-    /// reported.
+    /// Counts calls that ended.
     #[inline]
-    pub fn results(&mut self, now: Micros, key: &[u8], failed: bool, count: u64, duration_us: Option<u64>) {
+    pub fn ended(&mut self, now: Micros, key: &[u8], calls: EndedCalls) {
+        let EndedCalls { count, failed, duration_us } = calls;
         let hash = if failed || duration_us.is_some() { self.hasher.hash_one(key) } else { 0 };
         let Some(slice) = self.slice(now, now) else { return };
         slice.tally.results = slice.tally.results.saturating_add(count);

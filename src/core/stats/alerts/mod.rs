@@ -15,7 +15,7 @@ pub mod history;
 pub mod minute;
 
 pub use history::{Alert, AlertTransition, Figure, History, REMEMBERED};
-pub use minute::{AlertTally, Blamed, RollingMinute};
+pub use minute::{AlertTally, Blamed, EndedCalls, RollingMinute};
 
 /// A figure that is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -111,24 +111,30 @@ impl<'v> ChangedValue<'v> {
         self
     }
 
-    /// Records a clock that stepped back, in everything that the change itself does not touch: a
-    /// pin, a block, and the usage of unlisted limits; also in the usage of the `listed` ones if the
-    /// change does not touch that either. Call it when the change is known to fit.
+    /// Records a clock that stepped back, in everything that the value holds. Call it when the change is
+    /// known to fit.
     #[inline]
-    pub fn record_clock(&mut self, listed: bool) {
+    pub fn record_clock(&mut self) {
         let (main, now) = (self.main, self.now);
-        let Some(value) = &mut self.held else { return };
-        let beside = value.stepped_back_beside(now);
-        let listed = listed && value.stepped_back(main, now);
-        if !beside && !listed {
-            return;
-        }
+        let Some(value) = self.held.as_mut().filter(|value| value.stepped_back(main, now)) else { return };
         if let Some(full) = value.full_mut() {
             full.step_back_beside(now);
         }
-        if listed && let Some(id) = value.limits_id() {
+        if let Some(id) = value.limits_id() {
             let set = intern::get(main, id);
             value.with_states_mut(|states| touch(set.limits(), states, now));
+        }
+    }
+
+    /// Records a clock that stepped back, except in the usage of the listed limits, which the change
+    /// itself touches: in a pin, a block, and the usage of unlisted limits. Call it when the change is
+    /// known to fit.
+    #[inline]
+    pub fn record_clock_beside(&mut self) {
+        let now = self.now;
+        let Some(value) = self.held.as_mut().filter(|value| value.stepped_back_beside(now)) else { return };
+        if let Some(full) = value.full_mut() {
+            full.step_back_beside(now);
         }
     }
 
@@ -145,7 +151,7 @@ impl<'v> ChangedValue<'v> {
         let (main, now) = (self.main, self.now);
         let wanted = limits.map(|text| intern::stored(main, text)).transpose()?;
         if wanted.is_none() {
-            self.record_clock(false);
+            self.record_clock_beside();
         }
         match (self.get_mut(), wanted) {
             (Some(value), None) => {
@@ -162,7 +168,7 @@ impl<'v> ChangedValue<'v> {
                 value.list(main, wanted, now, change);
                 // Afterwards, because usage from the future is recorded by the limits that go on
                 // with it.
-                self.record_clock(false);
+                self.record_clock_beside();
             }
             (None, Some(wanted)) => {
                 let change = |rules: &[Limit], states: &mut [State]| change(rules, states, now);
@@ -185,7 +191,7 @@ impl<'v> ChangedValue<'v> {
 
     /// Changes the contents, if there is a value.
     pub fn rebuild(&mut self, change: impl FnOnce(&mut Full)) {
-        self.record_clock(true);
+        self.record_clock();
         if let Some(value) = self.get_mut() {
             value.rebuild(change);
         }

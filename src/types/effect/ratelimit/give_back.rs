@@ -4,6 +4,7 @@ use super::changed_value::{ChangedValue, RateLimitKind};
 use crate::core::limits::State;
 use crate::core::wire::{Corrupt, Reader, put_u64};
 use crate::types::intern;
+use crate::types::ratelimit::full_reservations::Refund;
 use crate::types::ratelimit::unlisted::UnlistedLimits;
 
 /// Up to this many units are given back on each limit, the newest first.
@@ -34,7 +35,7 @@ impl<'a> RateLimitKind<'a> for GiveBack<'a> {
             let limits = named.or_else(|| full.limits.clone());
             let set = limits.as_ref().map(|limits| limits.get(main));
             let limits = set.as_ref().map_or(&[][..], |set| set.limits());
-            full.refund(main, now, limits, (self.units, self.calls));
+            full.refund(main, now, limits, Refund { units: self.units, calls: self.calls });
         });
         Ok(())
     }

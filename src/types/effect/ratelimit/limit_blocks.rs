@@ -55,7 +55,7 @@ impl<'a> RateLimitKind<'a> for LimitBlocks<'a> {
         if value.get_mut().is_none() {
             return Ok(());
         }
-        value.record_clock(true);
+        value.record_clock();
         value.update(None, touch)?;
         let main = value.main;
         if let Some(value) = value.get_mut() {

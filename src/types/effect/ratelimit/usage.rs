@@ -20,7 +20,11 @@ impl<'a> RateLimitKind<'a> for Decided {
         let now = value.now;
         // Units that were granted were taken by the change before this one. It recorded the clock
         // in the usage of the listed limits, too.
-        value.record_clock(self.granted == 0);
+        if self.granted > 0 {
+            value.record_clock_beside();
+        } else {
+            value.record_clock();
+        }
         value.count(|usage| usage.decided(now, *self));
         Ok(())
     }
@@ -64,7 +68,7 @@ impl<'a> RateLimitKind<'a> for WorkOutcome {
 
     fn apply(&self, value: &mut ChangedValue<'_>) -> Result<(), Corrupt> {
         let now = value.now;
-        value.record_clock(true);
+        value.record_clock();
         value.count(|usage| usage.record(now, self));
         Ok(())
     }
