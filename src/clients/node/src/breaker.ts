@@ -1,7 +1,8 @@
 import { checkFunction, checkText } from './checks.js'
 import type { Command, RedisClient } from './client.js'
+import { Away } from './errors.js'
 import { integer, list, text } from './reply.js'
-import { Away, Server } from './server.js'
+import { Server } from './server.js'
 import { calls } from './telemetry.js'
 
 /** The error of a call that was not made, because the circuit is open. */

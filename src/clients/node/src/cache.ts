@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { checkFunction, checkMs, checkText, checkWhole } from './checks.js'
 import type { Command, RedisClient } from './client.js'
+import { Away, Closed } from './errors.js'
 import { FailOpen } from './fallback.js'
 import { jsonOf } from './json.js'
 import { literal } from './keys.js'
@@ -8,7 +9,7 @@ import { Limiter } from './limiter.js'
 import { Memory } from './memory.js'
 import { integer, list, text } from './reply.js'
 import { Denied, reserve } from './reservation.js'
-import { Away, Closed, Server } from './server.js'
+import { Server } from './server.js'
 import { MAX_WINDOW_MS } from './window.js'
 
 /** The options of a Cache. */

@@ -4,9 +4,10 @@ import type { Cache } from './cache.js'
 import { checkAsker, checkFunction, checkMs, checkObject, checkText, checkUnits } from './checks.js'
 import type { Command } from './client.js'
 import { decisionOf } from './decision.js'
+import { Away } from './errors.js'
 import type { Limiter, Limits } from './limiter.js'
 import { Denied } from './reservation.js'
-import { Away, type Server } from './server.js'
+import type { Server } from './server.js'
 import { calls, decisions } from './telemetry.js'
 
 /** The options of `guarded`. */

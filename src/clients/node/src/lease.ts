@@ -2,9 +2,9 @@ import { randomUUID } from 'node:crypto'
 import { checkAsker, checkMs, checkText, checkUnits, checkWhole } from './checks.js'
 import type { Command } from './client.js'
 import { decisionOf, type Decision } from './decision.js'
+import { Away } from './errors.js'
 import type { AcquireOptions, Limiter, Limits } from './limiter.js'
 import { list, pairs, text } from './reply.js'
-import { Away } from './server.js'
 import { decisions as counted } from './telemetry.js'
 
 /** The options of a Lease. */

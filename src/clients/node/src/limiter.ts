@@ -2,9 +2,10 @@ import { checkList, checkObject, checkText, checkUnits, checkWait } from './chec
 import type { Command, RedisClient } from './client.js'
 import { decisionOf, longestDenial, retryAfterSeconds, type Decision } from './decision.js'
 import { DenialMemory } from './denials.js'
+import { Away } from './errors.js'
 import { FailOpen, type Fallback } from './fallback.js'
 import { integer, list, pairs, text } from './reply.js'
-import { Away, Server } from './server.js'
+import { Server } from './server.js'
 import { decisions as counted } from './telemetry.js'
 
 /** Limits as the server reads them, such as `10/s,1000/h`; `*` are those that the server has for the key. */

@@ -11,9 +11,9 @@ import {
 } from './checks.js'
 import type { Command } from './client.js'
 import { decisionOf, longestDenial, type Decision } from './decision.js'
+import { Away } from './errors.js'
 import type { Limiter, Limits } from './limiter.js'
 import { list } from './reply.js'
-import { Away } from './server.js'
 import { MAX_WINDOW_MS } from './window.js'
 
 /** The error of a request that was denied: nothing was reserved. */
