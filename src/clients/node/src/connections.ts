@@ -7,6 +7,43 @@ export interface LentConnection {
   close(): void
 }
 
+/** A client that has been made like the one that was passed in, for one connection. */
+interface OwnClient {
+  connect(): Promise<unknown>
+  on(event: 'error', listener: () => void): unknown
+}
+
+/** How such a client is used. */
+interface Use extends Pick<LentConnection, 'send' | 'close'> {
+  isOpen(): boolean
+  /** Ends a connection that is being opened. By default it is closed. */
+  giveUp?(): void
+}
+
+/** Connects the client and lends it. It gives up when `over` is aborted. */
+export async function opened(own: OwnClient, use: Use, over: AbortSignal): Promise<LentConnection> {
+  const { send, close, giveUp = close } = use
+  // `connect` tells the error, too.
+  own.on('error', () => {})
+  over.addEventListener('abort', giveUp, { once: true })
+  try {
+    await own.connect()
+  } catch (error) {
+    // Some clients try again by themselves.
+    close()
+    throw error
+  } finally {
+    over.removeEventListener('abort', giveUp)
+  }
+  return {
+    get isOpen() {
+      return use.isOpen()
+    },
+    send,
+    close,
+  }
+}
+
 /** What a client tells of its own connection. */
 export interface Watcher {
   /** The connection of the client was lost, or is made anew. */

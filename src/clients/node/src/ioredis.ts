@@ -1,5 +1,5 @@
 import type { Adapter, Command, IoredisClient } from './client.js'
-import { Connections, type LentConnection } from './connections.js'
+import { Connections, opened } from './connections.js'
 import { isOnItsWay } from './errors.js'
 import { prefixed } from './keys.js'
 import { slotOf } from './slots.js'
@@ -63,27 +63,14 @@ function connectionsBeside(client: IoredisClient, call: Call): Connections {
     : [{ ...patient, ...once, lazyConnect: true, maxRetriesPerRequest: 0 }]
   const duplicate = client.duplicate as (...overrides: unknown[]) => IoredisClient
   return new Connections({
-    async open(over): Promise<LentConnection> {
+    open(over) {
       const own = duplicate.apply(client, overrides)
-      const close = () => own.disconnect()
-      own.on('error', ignore)
-      over.addEventListener('abort', close, { once: true })
-      try {
-        await own.connect()
-      } catch (error) {
-        // Where it goes on by itself all the same.
-        close()
-        throw error
-      } finally {
-        over.removeEventListener('abort', close)
+      const use = {
+        isOpen: () => own.status === 'ready',
+        send: (command: Command, key: string | undefined) => call(own, command, key),
+        close: () => own.disconnect(),
       }
-      return {
-        get isOpen() {
-          return own.status === 'ready'
-        },
-        send: (command, key) => call(own, command, key),
-        close,
-      }
+      return opened(own, use, over)
     },
     isClosed: () => client.status === 'end',
     watch({ lost, closed }) {

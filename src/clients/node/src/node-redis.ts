@@ -7,7 +7,7 @@ import type {
   NodeRedisSentinel,
   Sending,
 } from './client.js'
-import { Connections, type LentConnection } from './connections.js'
+import { Connections, opened } from './connections.js'
 import { prefixed } from './keys.js'
 import { Room } from './room.js'
 import { slotOf } from './slots.js'
@@ -103,7 +103,7 @@ interface NodeRedisConnection extends NodeRedisClient {
 function connectionsBeside(client: NodeRedisClient, prefix: string, socket: object | undefined): Connections {
   const duplicate = client.duplicate as (overrides: unknown) => NodeRedisConnection
   return new Connections({
-    async open(over): Promise<LentConnection> {
+    open(over) {
       const own = duplicate.call(client, {
         socket: { ...socket, reconnectStrategy: false, socketTimeout: undefined },
         commandOptions: { timeout: undefined },
@@ -111,33 +111,21 @@ function connectionsBeside(client: NodeRedisClient, prefix: string, socket: obje
       const close = () => {
         if (own.isOpen) own.destroy()
       }
-      own.on('error', () => {})
       // node-redis forgets the socket of a client that is destroyed before it is connected.
       let isConnected = false
-      const giveUp = () => {
-        if (isConnected) close()
-      }
       own.on('connect', () => {
         isConnected = true
         if (over.aborted) close()
       })
-      over.addEventListener('abort', giveUp, { once: true })
-      try {
-        await own.connect()
-      } catch (error) {
-        // Where it goes on by itself all the same.
-        close()
-        throw error
-      } finally {
-        over.removeEventListener('abort', giveUp)
-      }
-      return {
-        get isOpen() {
-          return own.isReady
-        },
-        send: (command, key) => own.sendCommand(told(prefix, command, key)),
+      const use = {
+        isOpen: () => own.isReady,
+        send: (command: Command, key: string | undefined) => own.sendCommand(told(prefix, command, key)),
         close,
+        giveUp: () => {
+          if (isConnected) close()
+        },
       }
+      return opened(own, use, over)
     },
     isClosed: () => !client.isOpen,
     watch({ lost, closed }) {
