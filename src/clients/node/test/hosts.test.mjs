@@ -4,27 +4,21 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { after, describe, test } from 'node:test'
+import { describe, test } from 'node:test'
 import { Server } from 'floodgate-redis'
 import { ask, hosts } from './hosts.mjs'
-import {
-  IMPATIENT,
-  eventually,
-  ioredis,
-  nodeRedis,
-  patient,
-  sleep,
-  startServer,
-  startStillServer,
-  times,
-} from './kit.mjs'
+import { ioredis, nodeRedis, patient } from './clients.mjs'
+import { closeLater } from './closing.mjs'
+import { times } from './numbers.mjs'
+import { used } from './operator.mjs'
+import { IMPATIENT } from './patience.mjs'
+import { startServer, startStillServer } from './servers.mjs'
+import { eventually, sleep } from './waits.mjs'
 
 // The one is killed and frozen. All else is asked of the other, whose clock stands still.
 const server = await startServer()
 const still = await startStillServer()
-const { client, port } = still
-const closing = []
-after(() => closing.forEach((close) => close()))
+const { operator: client, port } = still
 
 let prefixes = 0
 /** One of the hosts in this process, by keys of its own. */
@@ -34,7 +28,7 @@ async function run(
   { by = patient(client), prefix = `${host}:${(prefixes += 1)}:`, from } = {},
 ) {
   const running = await hosts[host]({ client: by, prefix }, theirs, from)
-  closing.push(running.close)
+  closeLater(running.close)
   return { ...running, prefix }
 }
 
@@ -183,9 +177,7 @@ for (const host of NAMES) {
     })
 
     test('four processes at once, the server killed and frozen in between', async () => {
-      const keys = `${host}:four:`
-      const theirs = { [LIMIT[host]]: 60, [WINDOW[host]]: 3_600_000 }
-      const ports = await Promise.all([1, 2, 3, 4].map(() => startWorker(host, keys, theirs)))
+      const ports = (await fourProcesses()).map((ports) => ports[host])
       const ofAll = (each) =>
         Promise.all(ports.flatMap((port) => Array.from({ length: each }, () => ask(port))))
       const tally = new Tally(60)
@@ -209,19 +201,27 @@ for (const host of NAMES) {
   })
 }
 
-/** Another process; it ends with this one. */
-async function startWorker(host, keys, theirs) {
-  const worker = spawn(
-    process.execPath,
-    ['test/worker.mjs', host, String(server.port), keys, JSON.stringify(theirs)],
-    {
-      stdio: ['ignore', 'pipe', 'inherit'],
-      cwd: new URL('..', import.meta.url),
-    },
-  )
-  closing.push(() => worker.kill())
+let workers
+/** Four processes, each of which serves all hosts: the ports of each. */
+function fourProcesses() {
+  workers ??= Promise.all([1, 2, 3, 4].map(startWorker))
+  return workers
+}
+
+/** Starts another process, which ends with this one, and gives the port of each host. */
+async function startWorker() {
+  const served = NAMES.map((host) => {
+    const theirs = { [LIMIT[host]]: 60, [WINDOW[host]]: 3_600_000 }
+    return [host, { prefix: `${host}:four:`, theirs }]
+  })
+  const words = ['test/worker.mjs', String(server.port), JSON.stringify(Object.fromEntries(served))]
+  const worker = spawn(process.execPath, words, {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    cwd: new URL('..', import.meta.url),
+  })
+  closeLater(() => worker.kill())
   const [said] = await once(worker.stdout, 'data')
-  return Number(said)
+  return JSON.parse(said)
 }
 
 test('the oldest version of express-rate-limit', async () => {
@@ -280,8 +280,7 @@ for (const host of ['express', 'hono']) {
         )
         assert.equal((await ask(port)).status, 200)
         await eventually('it is given back', async () => (await store.get('k')) === undefined)
-        const [row] = await client.call('RL.QUOTA', `${prefix}k`, '9/d')
-        assert.equal(Number(row[row.indexOf('used') + 1]), 1)
+        assert.equal(await used(client, `${prefix}k`, '9/d'), 1)
       }
     })
 
@@ -384,7 +383,7 @@ describe('fastify: more', () => {
     const clock = await startStillServer()
     const ours = { client: patient(clock.client), block: '2m:grow=3' }
     const { port, close } = await hosts.fastify(ours, { max: 2, timeWindow: 10_000 })
-    closing.push(close)
+    closeLater(close)
     const burst = async () => {
       const answers = await times(3, () => ask(port))
       assert.deepEqual(statuses(answers), [200, 200, 429])
