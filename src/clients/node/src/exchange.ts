@@ -14,6 +14,8 @@ export interface Asker {
   readonly timeoutMs: number
   /** Tells the logger. */
   warn(message: string): void
+  /** Finds out whether the server that has the key answers, for those who ask later. */
+  look(key: string): void
 }
 
 /** Sends the command by the client, and gives its answer. It rejects when the time of the answer is over. */
@@ -47,6 +49,9 @@ class Exchange {
   readonly #answersBefore: number
   /** The number of answers at the last look. */
   #answersSeen: number
+  /** Whether the asker has gone before the answer. */
+  #hasLeft = false
+  /** Whether the exchange has ended: by an answer, an error or silence. */
   #isOver = false
   #stopPatience = () => {}
   #forgetSignal = () => {}
@@ -81,7 +86,7 @@ class Exchange {
   #answered(value: unknown): void {
     this.#health.answers += 1
     this.#asker.adapter.trouble?.over()
-    if (this.#isOver) {
+    if (this.#hasLeft || this.#isOver) {
       // An answer that comes too late ends no outage, or each request would wait in vain.
       this.#stopPatience()
       this.#question.late?.(value)
@@ -93,8 +98,8 @@ class Exchange {
 
   #failed(error: unknown): void {
     if (isReply(error)) this.#health.answers += 1
-    // Silence is judged when its time is over.
     if (this.#isOver) return
+    if (this.#hasLeft) return this.#takenBack(error)
     this.#end()
     this.#settle.reject(error)
   }
@@ -104,14 +109,25 @@ class Exchange {
    * would never find out that it is away.
    */
   #leave(): void {
-    this.#isOver = true
+    this.#hasLeft = true
     this.#over.abort()
     this.#settle.reject(this.#question.signal?.reason)
   }
 
+  /**
+   * The client has not sent the command, or has lost it: its silence says nothing of Redis. So another
+   * command finds out whether Redis answers.
+   */
+  #takenBack(error: unknown): void {
+    const { key } = this.#question
+    if (isReply(error) || key === undefined) return
+    this.#end()
+    this.#asker.look(key)
+  }
+
   #giveUp(): void {
     const silence = new Error(`no answer within ${this.#asker.timeoutMs} ms`)
-    if (this.#isOver && this.#health.answers === this.#answersBefore) {
+    if (this.#hasLeft && this.#health.answers === this.#answersBefore) {
       this.#asker.outages.judged(this.#command[0], silence, this.#health, this.#question.key)
     }
     this.#end()

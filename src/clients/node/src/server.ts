@@ -64,11 +64,15 @@ export class Server {
     this.restMs = restMs
     this.#logger = logger
     this.#outages = new Outages(adapter, restMs, logger)
-    this.#asker = { adapter, timeoutMs, outages: this.#outages, warn: (message) => this.warn(message) }
-    this.#maxWaiters = maxWaiters
-    if (adapter.own) {
-      this.#waiters = new Waiters(this.#asker, adapter.own, maxWaiters, (key) => this.#look(key))
+    this.#asker = {
+      adapter,
+      timeoutMs,
+      outages: this.#outages,
+      warn: (message) => this.warn(message),
+      look: (key) => void this.ask(['RL.QUOTA', key], { key }).catch(() => {}),
     }
+    this.#maxWaiters = maxWaiters
+    if (adapter.own) this.#waiters = new Waiters(this.#asker, adapter.own, maxWaiters)
   }
 
   /** The Server of a client. All who use that client share it, and find out together that Redis is away. */
@@ -188,11 +192,6 @@ export class Server {
    */
   close(): void {
     this.#waiters?.close()
-  }
-
-  /** Looks whether Redis answers, for those who ask later. */
-  #look(key: string | undefined): void {
-    if (key !== undefined) this.ask(['RL.QUOTA', key], { key }).catch(() => {})
   }
 
   /** Asks unless the server rests, and notes what the answer or the error says of the server. */

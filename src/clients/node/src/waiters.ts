@@ -11,16 +11,13 @@ import { Waiting } from './waiting.js'
 export class Waiters {
   readonly #asker: Asker
   readonly #connections: Connections
-  /** Finds out whether Redis answers, for those who ask later. */
-  readonly #look: (key: string | undefined) => void
   readonly #waiting = new Set<Waiting>()
   #free: number
 
   /** @param most the number of requests that may wait at a time */
-  constructor(asker: Asker, connections: Connections, most: number, look: (key: string | undefined) => void) {
+  constructor(asker: Asker, connections: Connections, most: number) {
     this.#asker = asker
     this.#connections = connections
-    this.#look = look
     this.#free = most
   }
 
@@ -80,7 +77,7 @@ export class Waiters {
     if (!isRefused && !hasLeft && !isFoundAway) return this.#askInstead(command, question, health, isLost)
     if (isLost && undo) void giveBackLost(this.#asker, undo.command, key)
     // Otherwise askers whose own patience is shorter would never find out that Redis is away.
-    if (signal?.aborted && !waiting.isSent) this.#look(key)
+    if (signal?.aborted && !waiting.isSent && key !== undefined) this.#asker.look(key)
     throw isFoundAway && !isRefused && !hasLeft ? new Away(messageOf(error), { cause: error }) : error
   }
 
