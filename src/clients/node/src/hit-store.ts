@@ -108,8 +108,9 @@ export class HitStore {
   }
 
   /**
-   * Gives the hit of this request back. Hosts ask for it after denied requests
-   * too: these took nothing, and get nothing back.
+   * Gives the hit of this request back. Hosts ask for it after denied requests, too: these took nothing,
+   * and get nothing back. It never rejects: the response is made by then, and some hosts ask where
+   * nobody awaits the answer.
    */
   async decrement(key: string): Promise<void> {
     const ticket = this.#tickets.getStore()
@@ -117,7 +118,7 @@ export class HitStore {
     const { granted, limits } = ticket
     ticket.granted = 0
     const name = this.prefix + key
-    await this.#server.ask(['RL.REFUND', name, granted, limits], { key: name })
+    await this.#server.finish(['RL.REFUND', name, granted, limits], name)
   }
 
   /** How a caller stands; nothing is counted. */

@@ -7,11 +7,11 @@ import { once } from 'node:events'
 import { describe, test } from 'node:test'
 import { Server } from 'floodgate-redis'
 import { ask, hosts } from './hosts.mjs'
-import { ioredis, nodeRedis, patient } from './clients.mjs'
+import { ioredis, listener, nodeRedis, patient } from './clients.mjs'
 import { closeLater } from './closing.mjs'
 import { times } from './numbers.mjs'
 import { used } from './operator.mjs'
-import { IMPATIENT } from './patience.mjs'
+import { IMPATIENT, PATIENT } from './patience.mjs'
 import { startServer, startStillServer } from './servers.mjs'
 import { eventually, sleep } from './waits.mjs'
 
@@ -299,6 +299,34 @@ for (const host of ['express', 'hono']) {
         return answer
       })
       assert.equal(count(denied, 429), 6)
+    })
+
+    test('what cannot be given back is no error of the request', async () => {
+      const logger = listener()
+      const versions = host === 'express' ? [undefined, 'oldest'] : [undefined]
+      for (const error of [new Error('Socket closed'), new Error('NOPERM no right to rl.refund')]) {
+        const send = async ([name, ...words]) => {
+          if (name === 'RL.REFUND') throw error
+          return client.call(name, words)
+        }
+        for (const from of versions) {
+          const by = new Server(send, { ...PATIENT, logger })
+          const failing = await run(host, { skipFailedRequests: true }, { by, from })
+          assert.equal((await ask(failing.port, '/?fail')).status, 500)
+          await eventually('it is logged', () => logger.lines.length > 0)
+          assert.match(
+            logger.lines.join('\n'),
+            /^(error|warn): floodgate: .*(Socket closed|RL\.REFUND failed)/,
+          )
+          await by.check().catch(() => {})
+          await sleep(350) // the longest rest
+          logger.lines.length = 0
+          const fine = await run(host, { skipSuccessfulRequests: true }, { by, from })
+          assert.equal((await ask(fine.port)).status, 200)
+          await eventually('it is logged', () => logger.lines.length > 0)
+          logger.lines.length = 0
+        }
+      }
     })
 
     test('several limits at once', async () => {
