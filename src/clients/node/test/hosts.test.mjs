@@ -409,7 +409,7 @@ describe('fastify: more', () => {
 
   test('block: who exceeds the limit is kept out, for longer each time', async () => {
     const clock = await startStillServer()
-    const ours = { client: patient(clock.client), block: '2m:grow=3' }
+    const ours = { client: patient(clock.operator), block: '2m:grow=3' }
     const { port, close } = await hosts.fastify(ours, { max: 2, timeWindow: 10_000 })
     closeLater(close)
     const burst = async () => {
@@ -434,7 +434,7 @@ describe('nestjs: more', () => {
   }
 
   test('blockDuration: who exceeds the limit is kept out for so long', async () => {
-    const { client, advance } = await startStillServer()
+    const { operator: client, advance } = await startStillServer()
     const storage = await storageOn(client)
     for (const [blockDuration, seconds] of [
       [60_000, 60], // the host's own default: ttl
@@ -462,7 +462,7 @@ describe('nestjs: more', () => {
   })
 
   test('a request half a window later: the default keeps out for a whole ttl, 0 until a unit is free', async () => {
-    const { client, advance } = await startStillServer()
+    const { operator: client, advance } = await startStillServer()
     const storage = await storageOn(client)
     const hit = (blockDuration) => storage.increment(`k${blockDuration}`, 60_000, 1, blockDuration, 'default')
     await Promise.all([hit(60_000), hit(0)])
