@@ -62,7 +62,7 @@ export interface Beside {
   watch(watcher: Watcher): void
 }
 
-/** How long nobody may have waited on a connection that is kept. */
+/** The time after which a connection is closed on which nobody has waited. */
 const IDLE_MS = 60_000
 
 /**
@@ -84,7 +84,7 @@ export class Connections {
     return this.client.isClosed()
   }
 
-  /** A connection that is free, or a new one. Who asks closes it, or gives it back by `keep`. */
+  /** Gives a connection that is free, or a new one. The caller closes it, or gives it back by `keep`. */
   async take(over: AbortSignal): Promise<LentConnection> {
     this.#watch()
     for (const own of [...this.#free.keys()].reverse()) {
@@ -102,7 +102,7 @@ export class Connections {
     this.#free.set(own, setTimeout(() => this.#drop(own), this.idleMs).unref())
   }
 
-  /** Calls `closing` when the client is closed. Returns what ends that. */
+  /** Calls `closing` when the client is closed. The function that it returns ends that. */
   whenClosed(closing: () => void): () => void {
     this.#watch()
     this.#closings.add(closing)
@@ -118,7 +118,7 @@ export class Connections {
     if (this.#isWatched) return
     this.#isWatched = true
     this.client.watch({
-      // What broke the one connection may have broken the others: a host that vanishes closes none.
+      // The cause may have broken the other connections, too. A host that vanishes closes none of them.
       lost: () => this.closeFree(),
       closed: () => {
         this.closeFree()

@@ -30,7 +30,7 @@ export function exchanged(
   })
 }
 
-/** How the promise of an exchange ends. */
+/** What settles the promise of an exchange. */
 interface Settle {
   resolve(answer: unknown): void
   reject(reason: unknown): void

@@ -5,9 +5,9 @@ import { prefixed } from './keys.js'
 import { slotOf } from './slots.js'
 import { Trouble } from './trouble.js'
 
-/** What is used of `Cluster` of ioredis besides. */
+/** What this package uses of `Cluster` of ioredis beyond `Redis`. */
 interface IoredisCluster extends IoredisClient {
-  /** Of each slot the addresses of its nodes, the master first. */
+  /** The addresses of the nodes of each slot, the master first. */
   readonly slots: (string[] | undefined)[]
   createBuiltinCommand(name: string): { string(...args: (string | number)[]): Promise<unknown> }
   sendCommand(command: IoredisCommand): Promise<unknown>
@@ -56,7 +56,7 @@ type Call = (by: IoredisClient, command: Command, key: string | undefined) => Pr
 
 function connectionsBeside(client: IoredisClient, call: Call): Connections {
   const patient = { commandTimeout: undefined, socketTimeout: undefined }
-  // A connection that is not there at once is none: who waits asks by the client itself then.
+  // Nothing is tried again: where the connection does not open, the request is asked by the client itself.
   const once = { retryStrategy: () => null, sentinelRetryStrategy: () => null }
   const overrides = isCluster(client)
     ? [[], { lazyConnect: true, clusterRetryStrategy: () => null, redisOptions: patient }]
@@ -84,8 +84,8 @@ function connectionsBeside(client: IoredisClient, call: Call): Connections {
 const UNKNOWN_TO_IOREDIS = /^(RL|CB)\./
 
 /**
- * ioredis puts its prefix before the keys of the commands that it knows, before 5.9 by their names in
- * lower case.
+ * Puts the prefix before the keys of the commands that ioredis does not know. It does so itself for those
+ * that it knows; before 5.9 it knows them in lower case only.
  */
 function forIoredis(prefix: string, command: Command, key: string | undefined): Command {
   if (UNKNOWN_TO_IOREDIS.test(command[0])) return prefixed(prefix, command, key)
@@ -116,7 +116,7 @@ function sendToOwner(by: IoredisCluster, [name, ...args]: Command, key: string):
 /** A client that `wait`s connects when it is asked for the first time (`lazyConnect`). */
 const CONNECTING = new Set(['wait', 'connecting', 'connect', 'reconnecting', 'close'])
 
-/** Until the client is connected, or says why it is not. */
+/** Waits until the client is connected. It rejects with the reason where the client fails. */
 function isReady(client: IoredisClient): Promise<void> {
   return new Promise((resolve, reject) => {
     const end = () => {
@@ -135,7 +135,7 @@ function isReady(client: IoredisClient): Promise<void> {
     client.on('ready', ready)
     client.on('error', fail)
     client.on('end', fail)
-    // Why it fails its events tell.
+    // The events of the client tell why it fails.
     if (client.status === 'wait') client.connect().catch(ignore)
   })
 }

@@ -13,7 +13,7 @@ import { Room } from './room.js'
 import { slotOf } from './slots.js'
 import { Trouble } from './trouble.js'
 
-/** A client of node-redis, which has a prefix since 6. */
+/** The prefix of a client of node-redis, which has one since version 6. */
 const prefixOf = (client: object) => ('_keyPrefix' in client ? String(client._keyPrefix ?? '') : '')
 
 /** The words of a command, with the client's prefix before its keys. */
@@ -21,8 +21,8 @@ const told = (prefix: string, command: Command, key: string | undefined) =>
   prefixed(prefix, command, key).map(String)
 
 /**
- * Without the client's own limit on the time of an answer, 5 s unless told, and in the order in which
- * commands are sent, whatever the client does with others (`asap`).
+ * Sends without the client's own limit on the time of an answer, which is 5 s by default. Commands keep
+ * their order, whatever the client does with others (`asap`).
  */
 function sending(abortSignal: AbortSignal): Sending {
   const options = { abortSignal, timeout: undefined, asap: false }
@@ -40,7 +40,7 @@ export function nodeRedisCluster(cluster: NodeRedisCluster): Adapter {
     owner: (key) => cluster.slots[slotOf(prefix + key)]?.master.address,
     trouble: Trouble.ofNodeRedis(cluster),
     send: (command, key, over) => {
-      // A command that any master answers has no key.
+      // A command without a key is one that any master answers.
       const first = (key === undefined ? undefined : prefix + key) as string
       const words = told(prefix, command, key)
       return room.send(over, () => cluster.sendCommand(first, false, words, sending(over)))

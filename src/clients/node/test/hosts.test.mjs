@@ -40,11 +40,16 @@ const PASSING = { express: { passOnStoreError: true }, fastify: { skipOnError: t
 const LIMIT = { express: 'limit', hono: 'limit', fastify: 'max', nestjs: 'limit' }
 /** By one key, which the tests know. */
 const KEYED = { express: { keyGenerator: () => 'k' }, hono: { keyGenerator: () => 'k' } }
+/** Makes it when it is asked for first. */
+const memo = (make) => {
+  let made
+  return () => (made ??= make())
+}
 const CLIENTS = {
-  'ioredis, RESP2': () => ioredis(port, { protocol: 2 }),
-  'ioredis, RESP3': () => ioredis(port, { protocol: 3, replyMapping: 'resp3' }),
-  'node-redis, RESP2': () => nodeRedis(port, { RESP: 2 }),
-  'node-redis, RESP3': () => nodeRedis(port, { RESP: 3 }),
+  'ioredis, RESP2': memo(() => ioredis(port, { protocol: 2 })),
+  'ioredis, RESP3': memo(() => ioredis(port, { protocol: 3, replyMapping: 'resp3' })),
+  'node-redis, RESP2': memo(() => nodeRedis(port, { RESP: 2 })),
+  'node-redis, RESP3': memo(() => nodeRedis(port, { RESP: 3 })),
 }
 const WINDOW = { express: 'windowMs', hono: 'windowMs', fastify: 'timeWindow', nestjs: 'ttl' }
 
