@@ -1,4 +1,4 @@
-/** What is called when one signal is aborted. */
+/** The functions to call when one signal is aborted, and the listener that calls them. */
 interface Told {
   readonly all: Set<() => void>
   readonly listener: () => void
@@ -7,7 +7,8 @@ interface Told {
 const known = new WeakMap<AbortSignal, Told>()
 
 /**
- * Calls `told` when the signal is aborted, and returns what ends that. Without a signal nothing happens.
+ * Calls `told` when the signal is aborted. The function that it returns ends that. Without a signal it does
+ * nothing.
  *
  * Many requests may share one signal, and Node warns of a leak where a signal has more than ten
  * listeners. So each signal gets one listener of this package.

@@ -11,7 +11,7 @@ import { nodeRedis, nodeRedisCluster, nodeRedisPool, nodeRedisSentinel } from '.
 
 const known = new WeakMap<RedisClient, Adapter>()
 
-/** Finds out whose client it is. */
+/** Gives the adapter of a client. Each client has one. */
 export function adapterOf(client: RedisClient): Adapter {
   let adapter = known.get(client)
   if (!adapter) known.set(client, (adapter = newAdapterOf(client)))
@@ -27,7 +27,7 @@ function newAdapterOf(client: RedisClient): Adapter {
     return { ordered: false, walks: false, prefix: '', send }
   }
   if (typeof client !== 'object' || client === null) {
-    // Not the value: an address may have a password.
+    // The error does not show the value: an address may have a password.
     const given = client === undefined || client === null ? String(client) : `a ${typeof client}`
     throw new TypeError(`client is ${given}: ${CLIENTS}`)
   }

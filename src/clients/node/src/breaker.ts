@@ -1,7 +1,8 @@
 import { checkFunction, checkText } from './checks.js'
 import type { Command, RedisClient } from './client.js'
+import { Away } from './errors.js'
 import { integer, list, text } from './reply.js'
-import { Away, Server } from './server.js'
+import { Server } from './server.js'
 import { calls } from './telemetry.js'
 
 /** The error of a call that was not made, because the circuit is open. */
@@ -17,7 +18,7 @@ export class CircuitOpen extends Error {
   }
 }
 
-/** What a call says of the callee: it works, it fails, or nothing. */
+/** What a call says of the callee: that it works, that it fails, or nothing. */
 export type CallOutcome = 'OK' | 'FAIL' | 'IGNORE'
 
 /** The options of a Breaker. */
@@ -81,10 +82,10 @@ export class Breaker {
     }
   }
 
-  /** The token to report with; none while Redis is away. */
+  /** Asks for a permit, and gives its token. There is none while Redis is away. */
   async #admit(signal: AbortSignal | undefined): Promise<string | undefined> {
     const command: Command = ['CB.ACQUIRE', this.key, ...(this.rule === undefined ? [] : [this.rule])]
-    // Admitted too late, or for a caller that has gone: the call is not made, and its trial is given back.
+    // The permit came too late, or its caller has gone. The call is not made, and its trial is given back.
     const late = (answer: unknown) => {
       const { token } = admissionOf(answer)
       if (token === undefined) return
@@ -114,7 +115,7 @@ function isAbort(error: unknown): CallOutcome {
   return error instanceof Error && error.name === 'AbortError' ? 'IGNORE' : 'FAIL'
 }
 
-/** What CB.ACQUIRE replies; `six` is what its limit decided. */
+/** The reply of CB.ACQUIRE. `six` is the decision of its limit. */
 export interface Admission {
   allowed: boolean
   token: string | undefined

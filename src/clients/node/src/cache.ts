@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { checkFunction, checkMs, checkText, checkWhole } from './checks.js'
 import type { Command, RedisClient } from './client.js'
+import { Away, Closed } from './errors.js'
 import { FailOpen } from './fallback.js'
 import { jsonOf } from './json.js'
 import { literal } from './keys.js'
@@ -8,7 +9,7 @@ import { Limiter } from './limiter.js'
 import { Memory } from './memory.js'
 import { integer, list, text } from './reply.js'
 import { Denied, reserve } from './reservation.js'
-import { Away, Closed, Server } from './server.js'
+import { Server } from './server.js'
 import { MAX_WINDOW_MS } from './window.js'
 
 /** The options of a Cache. */
@@ -36,17 +37,17 @@ export interface KeepOptions {
   ttlMs?: number | undefined
 }
 
-/** The longest that a server lets wait, unless told (setting `wait-max`). */
+/** The longest time for which a server lets a request wait by default (setting `wait-max`). */
 const LONGEST_MS = 30_000
 
-/** Between two looks at the value that another process makes, where the caller cannot stand in line. */
+/** The time between two looks at the value that another process makes, for a caller that cannot wait. */
 const BEAT_MS = 50
 
 /**
- * Values that all processes share, as JSON, in keys `namespace:key`; undefined is none.
+ * Values that all processes share. Each is kept as JSON under the key `namespace:key`. Where there is no
+ * value, it is undefined.
  *
- * While Redis is away each process keeps its own: what is set then is got then, and
- * forgotten when Redis is back.
+ * While Redis is away each process keeps values of its own. It forgets them when Redis is back.
  */
 export class Cache {
   readonly server: Server
@@ -75,7 +76,7 @@ export class Cache {
   /** Gives the value of a key, if there is one. */
   async get<T = unknown>(key: string): Promise<T | undefined> {
     const reply = await this.#unlessAway(() => this.#ask('GET', this.#name(key)))
-    // What is kept here while Redis cannot write is newer than what it has.
+    // While Redis cannot write, the value that this process keeps is newer.
     const alone = this.#memory.get(key)
     if (alone === undefined && (reply === null || reply === undefined)) return undefined
     try {
@@ -99,8 +100,8 @@ export class Cache {
   }
 
   /**
-   * Keeps what was made, if it can: where JSON cannot hold it, or the server refuses to keep it, that
-   * is logged, for the value counts more.
+   * Keeps a value that was made. Where JSON cannot hold the value, or the server refuses to keep it, the
+   * error is logged and not thrown: the value counts more.
    */
   async keep(key: string, value: unknown, options: KeepOptions = {}): Promise<void> {
     try {
@@ -131,7 +132,7 @@ export class Cache {
     const names = keys.map((key) => this.#name(key))
     const alone = this.#memory.delete(keys)
     const deleted = await this.#unlessAway(async () => {
-      // One by one: on a cluster they may lie apart.
+      // Each key has a command of its own: on a cluster they may be on different nodes.
       const each = await Promise.all(names.map((name) => this.#ask('UNLINK', name)))
       return each.reduce<number>((sum, reply) => sum + integer(reply), 0)
     })
@@ -153,7 +154,7 @@ export class Cache {
 
   /**
    * Gives the value of a key. Where there is none, one process calls `make`, and the others wait for what
-   * it gives. A caller that may not stand in line (`maxWaiters`, or `wait-max` of the server) looks
+   * it gives. A caller that may not wait in the queue (`maxWaiters`, or `wait-max` of the server) looks
    * every 50 ms.
    */
   async once<T>(key: string, make: () => T | Promise<T>, options: KeepOptions = {}): Promise<T> {
@@ -178,13 +179,13 @@ export class Cache {
   ): Promise<T> {
     const deadline = performance.now() + this.patienceMs
     const place = { [`${this.namespace}!${key}`]: 'concurrent:1' }
-    let mayStandInLine = this.server.canWait
+    let mayWait = this.server.canWait
     for (;;) {
       const known = await this.get(key)
       if (known !== undefined) return found(known)
       const left = deadline - performance.now()
-      if (left < BEAT_MS) return missing() // rather twice than never
-      const waitMs = mayStandInLine ? Math.min(left, LONGEST_MS) : undefined
+      if (left < BEAT_MS) return missing() // made twice is better than not at all
+      const waitMs = mayWait ? Math.min(left, LONGEST_MS) : undefined
       let begun = false
       try {
         return await reserve(this.#places, place, { ttlMs: this.holdMs, waitMs }, async () => {
@@ -194,10 +195,10 @@ export class Cache {
         })
       } catch (error) {
         if (begun || error instanceof Closed) throw error
-        // So many wait already that it cannot stand in line, or not for longer.
+        // The queue is full, or the time of the wait is over.
         if (error instanceof Denied) await sleep(BEAT_MS)
-        // This server lets nobody wait for so long; what else it refuses it refuses again.
-        else if (mayStandInLine) mayStandInLine = false
+        // The server may let nobody wait for so long. Another refusal would come again.
+        else if (mayWait) mayWait = false
         else throw error
       }
     }
@@ -205,7 +206,7 @@ export class Cache {
 
   async #cleared(pattern: string): Promise<number> {
     const alone = this.#memory.clear(pattern)
-    // Of a namespace no character stands for others. Places are of another type.
+    // No character of the namespace is a wildcard. Keys of places are left out: they have another type.
     const { prefix } = this.server
     const match = `${literal(prefix + this.namespace)}:${pattern}`
     const cleared = await this.#unlessAway(async () => {

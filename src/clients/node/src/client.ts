@@ -1,5 +1,5 @@
-// The clients of others that can be passed in, and the one way in which this
-// package talks to them (adapters.ts).
+// The clients of others that can be passed in, and the one interface by which this package talks to
+// them. adapters.ts makes it of each.
 
 import type { Connections } from './connections.js'
 import type { Trouble } from './trouble.js'
@@ -19,10 +19,10 @@ export interface IoredisClient {
   off(event: IoredisEvent, listener: (error?: Error) => void): unknown
 }
 
-/** What a client of ioredis tells of its connection. */
+/** The events by which a client of ioredis tells of its connection. */
 export type IoredisEvent = 'close' | 'end' | 'error' | 'ready'
 
-/** How a command is sent by node-redis. */
+/** The options with which node-redis sends a command. */
 export interface Sending {
   abortSignal?: AbortSignal
 }
@@ -42,7 +42,7 @@ export interface NodeRedisClient {
   destroy(): void
 }
 
-/** What a client of node-redis tells of its connection. */
+/** The events by which a client of node-redis tells of its connection. */
 export type NodeRedisEvent = 'connect' | 'end' | 'error' | 'ready' | 'reconnecting'
 
 /** A cluster of node-redis: what `createCluster` gives. */
@@ -71,7 +71,7 @@ export interface Adapter {
   readonly ordered: boolean
   /** Whether it talks to one server, which has all keys. */
   readonly walks: boolean
-  /** What stands before each key on the server. */
+  /** The text that the client puts before each key. */
   readonly prefix: string
   /** Sends the command. A command that is not on its way yet when `over` is aborted is not sent any more. */
   send(command: Command, key: string | undefined, over: AbortSignal): Promise<unknown>

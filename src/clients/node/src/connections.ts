@@ -7,6 +7,43 @@ export interface LentConnection {
   close(): void
 }
 
+/** A client that has been made like the one that was passed in, for one connection. */
+interface OwnClient {
+  connect(): Promise<unknown>
+  on(event: 'error', listener: () => void): unknown
+}
+
+/** How such a client is used. */
+interface Use extends Pick<LentConnection, 'send' | 'close'> {
+  isOpen(): boolean
+  /** Ends a connection that is being opened. By default it is closed. */
+  giveUp?(): void
+}
+
+/** Connects the client and lends it. It gives up when `over` is aborted. */
+export async function opened(own: OwnClient, use: Use, over: AbortSignal): Promise<LentConnection> {
+  const { send, close, giveUp = close } = use
+  // `connect` tells the error, too.
+  own.on('error', () => {})
+  over.addEventListener('abort', giveUp, { once: true })
+  try {
+    await own.connect()
+  } catch (error) {
+    // Some clients try again by themselves.
+    close()
+    throw error
+  } finally {
+    over.removeEventListener('abort', giveUp)
+  }
+  return {
+    get isOpen() {
+      return use.isOpen()
+    },
+    send,
+    close,
+  }
+}
+
 /** What a client tells of its own connection. */
 export interface Watcher {
   /** The connection of the client was lost, or is made anew. */
@@ -25,7 +62,7 @@ export interface Beside {
   watch(watcher: Watcher): void
 }
 
-/** How long nobody may have waited on a connection that is kept. */
+/** The time after which a connection is closed on which nobody has waited. */
 const IDLE_MS = 60_000
 
 /**
@@ -47,7 +84,7 @@ export class Connections {
     return this.client.isClosed()
   }
 
-  /** A connection that is free, or a new one. Who asks closes it, or gives it back by `keep`. */
+  /** Gives a connection that is free, or a new one. The caller closes it, or gives it back by `keep`. */
   async take(over: AbortSignal): Promise<LentConnection> {
     this.#watch()
     for (const own of [...this.#free.keys()].reverse()) {
@@ -65,7 +102,7 @@ export class Connections {
     this.#free.set(own, setTimeout(() => this.#drop(own), this.idleMs).unref())
   }
 
-  /** Calls `closing` when the client is closed. Returns what ends that. */
+  /** Calls `closing` when the client is closed. The function that it returns ends that. */
   whenClosed(closing: () => void): () => void {
     this.#watch()
     this.#closings.add(closing)
@@ -81,7 +118,7 @@ export class Connections {
     if (this.#isWatched) return
     this.#isWatched = true
     this.client.watch({
-      // What broke the one connection may have broken the others: a host that vanishes closes none.
+      // The cause may have broken the other connections, too. A host that vanishes closes none of them.
       lost: () => this.closeFree(),
       closed: () => {
         this.closeFree()

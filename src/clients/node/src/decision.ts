@@ -4,27 +4,27 @@ import { integer, list } from './reply.js'
 export interface Decision {
   /** The units granted; 0 when denied. */
   readonly granted: number
-  /** Capacity of the limit that binds; -1 for unlimited. */
+  /** The capacity of the binding limit; -1 for unlimited. */
   readonly limit: number
-  /** Whole units left on it; -1 for unlimited. */
+  /** The whole units that remain on it; -1 for unlimited. */
   readonly remaining: number
-  /** When the same request would be granted if nobody else asks; 0 when granted, -1 when never. */
+  /** The time until the same request would be granted if nobody else asks; 0 when granted, -1 when never. */
   readonly retryAfterMs: number
-  /** When the limit is full again if nobody asks. */
+  /** The time until the limit is full again if nobody asks. */
   readonly resetAfterMs: number
   /**
-   * Place of the limit that binds; -1 blocked, -2 a waiting line stands, -3 because of others of the
-   * batch.
+   * The position of the binding limit; -1 where the key is blocked, -2 where others wait in its queue, -3
+   * where another item of the batch is denied.
    */
   readonly index: number
   /**
-   * Who decided: the server, this process' memory of the server's last denial, the fallback, or a
-   * block of units that the server has granted to this process.
+   * The source of the decision: the server, this process' memory of the server's last denial, the
+   * fallback, or a block of units that the server has granted to this process.
    */
   readonly source: 'redis' | 'memory' | 'fallback' | 'lease'
 }
 
-/** The six integers of RL.ACQUIRE. */
+/** Makes a decision of the six integers that RL.ACQUIRE replies. */
 export function decisionOf(reply: unknown, source: Decision['source'] = 'redis'): Decision {
   const [granted, limit, remaining, retryAfterMs, resetAfterMs, index] = list(reply).map(integer)
   if (index === undefined) throw new TypeError('the server replied fewer than six integers')
@@ -40,14 +40,14 @@ export function decisionOf(reply: unknown, source: Decision['source'] = 'redis')
 }
 
 /**
- * For the header Retry-After: whole seconds, at least one. None for what was
- * granted, and for what will never be: nobody is to try that again.
+ * Gives the value of the header Retry-After: whole seconds, at least one. A grant has none, and neither
+ * has a request that will never be granted: nobody is to try it again.
  */
 export function retryAfterSeconds({ retryAfterMs }: { retryAfterMs: number }): number | undefined {
   return retryAfterMs > 0 ? Math.ceil(retryAfterMs / 1000) : undefined
 }
 
-/** Of several decisions the one that denies for longest. */
+/** Gives the decision that denies for longest. */
 export function longestDenial(decisions: Decision[]): Decision | undefined {
   const length = ({ retryAfterMs }: Decision) => (retryAfterMs < 0 ? Infinity : retryAfterMs)
   return [...decisions].sort((a, b) => length(b) - length(a))[0]

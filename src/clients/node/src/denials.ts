@@ -7,7 +7,7 @@ interface Denial {
   headers: Record<string, string> | undefined
 }
 
-/** Of one key: its denials by limits, and since when what was asked before says nothing of it any more. */
+/** The denials of one key by their limits. Answers to what was asked before `since` are not remembered. */
 interface Remembered {
   byLimits: Map<string, Denial[]>
   since: number
@@ -20,21 +20,21 @@ export interface RememberedDenial {
 }
 
 /**
- * What the server has denied, until the time that it named, at most a second:
- * asking again before would get the same answer. A denial of a cost holds for
- * greater costs too, with the same key and limits.
+ * Remembers what the server has denied until the retry time that it named, and at most for a second. A
+ * request that came before would get the same answer. A denial of a cost holds for greater costs, too,
+ * with the same key and limits.
  */
 export class DenialMemory {
   static readonly MAX_MS = 1000
   static readonly MAX_KEYS = 10_000
-  /** Of one key: what is more is not remembered. */
+  /** The most sets of limits of one key, and the most denials of each, that are remembered. */
   static readonly MAX_EACH = 16
   readonly #keys = new Map<string, Remembered>()
 
   /** @param now milliseconds of a clock that never steps back */
   constructor(readonly now: () => number = () => performance.now()) {}
 
-  /** The keys of which something is remembered. */
+  /** The number of keys of which something is remembered. */
   get size(): number {
     return this.#keys.size
   }
@@ -52,7 +52,7 @@ export class DenialMemory {
       decision: {
         ...decision,
         retryAfterMs: decision.retryAfterMs < 0 ? -1 : left(decision.retryAfterMs),
-        // -1 of a credit, which has no reset.
+        // A credit has no reset: it is -1.
         resetAfterMs: decision.resetAfterMs <= 0 ? decision.resetAfterMs : left(decision.resetAfterMs),
         source: 'memory',
       },
@@ -60,8 +60,8 @@ export class DenialMemory {
   }
 
   /**
-   * Remembers what was decided; a grant says nothing of what comes next. The server's times count
-   * from when it decided: not before it was `asked`, and how long the answer took is not known.
+   * Remembers a denial. A grant says nothing of the next request. The server's times count from its
+   * decision. That was not before it was `asked`; how long the answer took is not known.
    */
   note(
     key: string,
@@ -78,7 +78,7 @@ export class DenialMemory {
     const { since, byLimits } = this.#keys.get(key) ?? unknown
     if (until <= now || asked < since) return
     const others = (byLimits.get(limits) ?? []).filter(
-      // What is over, and what this one says too.
+      // Denials that are over go, and those that this one covers.
       (old) => now < old.until && !(cost <= old.cost && old.until <= until),
     )
     const denials = [...others, { cost, until, decision, headers }]
@@ -87,7 +87,7 @@ export class DenialMemory {
     this.#store(key, { since, byLimits })
   }
 
-  /** After units of the key were given back: also what was asked before and is answered later. */
+  /** Forgets the denials of a key whose units were given back, those that are still under way, too. */
   forget(key: string): void {
     this.#store(key, { since: this.now(), byLimits: new Map() })
   }

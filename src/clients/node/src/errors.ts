@@ -1,4 +1,4 @@
-// What an error of a client means.
+// What the errors of clients mean.
 
 /** The error of a question that Redis cannot decide: it does not answer, or answers that it cannot write. */
 export class Away extends Error {
@@ -19,13 +19,13 @@ export class Closed extends Error {
   override readonly name = 'Closed'
 }
 
-/** Why a server that was right before cannot decide. */
+/** The reason for which a server that was right before cannot decide. */
 export type Inability = 'it gives no answer' | 'it cannot write' | 'it has no module'
 
-/** What a person has to put right. */
+/** A mistake in the set-up, which a person has to put right. */
 export interface Wrong {
   wayOut: string
-  /** What shows that it was right before: the same error is an outage then. */
+  /** What shows that the set-up was right before. The same error is an outage then. */
   shownBy?: 'anything answered' | 'the module answered'
 }
 
@@ -53,28 +53,28 @@ const WRONG: [RegExp, Wrong][] = [
 const CANNOT_NOW = /^(BUSY|CLUSTERDOWN|ERR max number of clients|EXECABORT|LOADING|MASTERDOWN|UNBLOCKED)/
 const CANNOT_WRITE = /^(MISCONF|NOREPLICAS|OOM|READONLY)/
 
-/** Whether the server itself said it. */
+/** Whether the server itself sent the error. */
 export function isReply(error: unknown): error is Error {
   if (!(error instanceof Error)) return false
   return error.name === 'ReplyError' || (!('code' in error) && /^[A-Z]{2,}[A-Z0-9]* /.test(error.message))
 }
 
-/** What a person has to put right, if it is that. */
+/** The mistake in the set-up that the error tells, if it tells one. */
 export function wrongBy(error: unknown): Wrong | undefined {
   return isReply(error) ? WRONG.find(([pattern]) => pattern.test(error.message))?.[1] : undefined
 }
 
-/** What of the server an error tells that means an outage. */
+/** The reason for which a server cannot decide, by an error that means an outage. */
 export function inabilityOf(error: unknown): Inability {
   if (isReply(error) && CANNOT_WRITE.test(error.message)) return 'it cannot write'
   return wrongBy(error)?.shownBy === 'the module answered' ? 'it has no module' : 'it gives no answer'
 }
 
-/** Whether the server can decide nothing, or did not say what it can. */
+/** Whether the error says that the server can decide nothing, or comes from another source. */
 export const cannotDecide = (error: unknown) =>
   !isReply(error) || CANNOT_WRITE.test(error.message) || CANNOT_NOW.test(error.message)
 
-/** Whether the keys of one request are on their way to another node: others are decided meanwhile. */
+/** Whether the keys of this request are moving to another node. Other requests are decided meanwhile. */
 export const isOnItsWay = (error: unknown) => isReply(error) && error.message.startsWith('TRYAGAIN')
 
 export function messageOf(error: unknown): string {

@@ -50,7 +50,7 @@ export interface FloodgateFastifyStore {
   child(params: object): FloodgateFastifyStore
 }
 
-/** The class that the plugin's option `store` takes. */
+/** Makes the class that the plugin's option `store` takes. */
 export function floodgateStore(
   options: FloodgateStoreOptions,
 ): new (params: object) => FloodgateFastifyStore {
@@ -83,7 +83,7 @@ class RouteStore implements FloodgateFastifyStore {
     this.#params = params
     this.#prefix = prefix
     this.#refusal = refusalOf(params, shared.block)
-    // With `global: false` only routes count, which may say otherwise.
+    // With `global: false` only routes count. Their options may differ.
     if (this.#refusal && params.global !== false) throw this.#refusal
   }
 
@@ -107,7 +107,7 @@ class RouteStore implements FloodgateFastifyStore {
       const reply = await this.#shared.server.ask(['RL.QUOTA', name, limits], { key: name })
       const [row] = quotaOf(reply).rows
       if (!row) return { current: 0, ttl: 0 }
-      // What is closed has used less than it leaves.
+      // A closed limit may have used less than it denies.
       return { current: Math.max(row.used, row.limit - row.remaining), ttl: row.resetAfterMs }
     })
   }
@@ -119,10 +119,10 @@ class RouteStore implements FloodgateFastifyStore {
     return new RouteStore(this.#shared, { ...params, global: true }, this.#shared.prefix + place)
   }
 
-  /** The limits of a key; none when nobody may pass: then nobody needs to be asked. */
+  /** The limits of a key. There are none where nobody may pass: then Redis is not asked. */
   #limits(timeWindow: number, max: number): Limits | undefined {
     if (this.#refusal) throw this.#refusal
-    // A ban goes by how often one asked, denied or not.
+    // A ban counts all requests of a caller, the denied ones, too.
     if ((this.#params.ban ?? -1) >= 0) return countingLimit(timeWindow, 'timeWindow')
     if (max < 1) return undefined
     const limit = slidingLimit(max, timeWindow, 'timeWindow')
@@ -138,7 +138,7 @@ function answer(callback: Callback, ask: () => Promise<CurrentHits>): void {
   )
 }
 
-/** What a denial would have to change: limits of Floodgate do that by `block=` only. */
+/** Refuses options by which a denial changes the window. Limits of Floodgate do that by `block=` only. */
 function refusalOf(
   { ban, continueExceeding, exponentialBackoff }: RateLimitParams,
   block: string | undefined,

@@ -4,9 +4,10 @@ import type { Cache } from './cache.js'
 import { checkAsker, checkFunction, checkMs, checkObject, checkText, checkUnits } from './checks.js'
 import type { Command } from './client.js'
 import { decisionOf } from './decision.js'
+import { Away } from './errors.js'
 import type { Limiter, Limits } from './limiter.js'
 import { Denied } from './reservation.js'
-import { Away, type Server } from './server.js'
+import type { Server } from './server.js'
 import { calls, decisions } from './telemetry.js'
 
 /** The options of `guarded`. */
@@ -34,14 +35,14 @@ export interface GuardOptions<A extends unknown[], T> {
 /**
  * Guards a function that calls what costs money:
  *
- * 1. With a cache, what it has is the answer, and takes no quota. Of those that miss the
- *    same, one makes the call and the others wait for its answer.
- * 2. Breaker and limit are asked in one step: throws CircuitOpen, which uses up no quota, or
+ * 1. With a cache, an answer that it has takes no quota. When several callers miss the same answer, one
+ *    makes the call and the others wait for its answer.
+ * 2. Breaker and limit are asked in one step. The function throws CircuitOpen, which uses up no quota, or
  *    Denied, which changes nothing of the breaker.
- * 3. The call is made, and its result reported: to the breaker, and as usage of `key`
- *    (RL.STATS, RL.USAGE), with how long it took and what it cost.
- * 4. The answer is cached, if JSON can hold it and the server keeps it. Of a stream, a Map or a
- *    Response each caller makes the call.
+ * 3. The call is made. Its result is reported to the breaker, and as usage of `key` (RL.STATS, RL.USAGE),
+ *    with the time that it took and the money that it cost.
+ * 4. The answer is cached, if JSON can hold it and the server keeps it. JSON cannot hold a stream, a Map or
+ *    a Response: then each caller makes the call.
  *
  * On a cluster `key` and the breaker's key belong in one slot. While Redis is away the
  * limiter's fallback decides, and each process caches by itself.
@@ -122,7 +123,7 @@ async function paidCall<A extends unknown[], T>(
   }
 }
 
-/** Records an outcome, without the money where the server refuses that. */
+/** Records an outcome. Where the server refuses the money, the outcome is recorded without it. */
 async function recorded(
   server: Server,
   command: Command,
@@ -133,7 +134,7 @@ async function recorded(
   await server.finish(command, key)
 }
 
-/** The token to report with; none while Redis is away. */
+/** Asks for a permit, and gives its token. There is none while Redis is away. */
 async function admitted(
   limiter: Limiter,
   { key, rule }: Breaker,
@@ -148,8 +149,8 @@ async function admitted(
     ...(rule === undefined ? [] : [rule]),
     ...['LIMIT', name, limits, 'COST', units],
   ]
-  // Admitted too late: the call is not made, its token and its units are given back, on the
-  // limits that it named: others may have taken from the key by other limits since.
+  // The permit came too late. The call is not made, and its trial and its units are given back. The units
+  // go back on the limits of this call: others may have taken from the key by other limits since.
   const late = (answer: unknown) => {
     const { token } = admissionOf(answer)
     if (token === undefined) return

@@ -1,20 +1,20 @@
 import { Away, messageOf, type Inability } from './errors.js'
 
-/** The commands that a server refuses that cannot write, whatever the reason. Others look, or give back. */
+/** The commands that every server refuses that cannot write. Other commands look, or give back. */
 const TAKES = new Set(['RL.ACQUIRE', 'RL.BATCH', 'RL.CHARGE', 'RL.RESERVE', 'CB.ACQUIRE', 'SET'])
 
 /** The commands of the module. */
 const OF_THE_MODULE = /^(RL|CB)\./
 
-/** From when it was found that a server is away until it is back. */
+/** The time from which a server was found away until it is back. */
 export interface Outage {
-  /** What ends it: other answers do not say that the server is back. */
+  /** The reason of the outage. It says which answers show that the server is back. */
   inability: Inability
   /** One of the keys that the server could not decide on. */
   readonly key: string | undefined
 }
 
-/** Where it is told that a server is away, and that it is back. */
+/** A logger of outages. */
 export interface Told {
   info(message: string): void
   error(message: string): void
@@ -25,7 +25,7 @@ export interface Told {
  * `restMs`, and then by one request for all.
  */
 export class Health {
-  /** How often it has answered. */
+  /** The number of answers of the server. */
   answers = 0
   #asleepUntil: number | undefined
   #outage: Outage | undefined
@@ -42,14 +42,14 @@ export class Health {
     return this.#outage
   }
 
-  /** Before the server is asked this command. Throws Away while it rests. */
+  /** Called before the server is asked this command. It throws Away while the server rests. */
   turn(command: string): void {
     if (this.#asleepUntil === undefined) return
     const left = this.#asleepUntil - performance.now()
     if (left > 0) {
       throw new Away(`${this.name} was away a moment ago; it is asked again in ${Math.ceil(left)} ms`)
     }
-    // The others: this one asks for them, unless its answer says nothing.
+    // Other requests go on resting: this one asks for them, if its answer can end the outage.
     if (this.#saysItIsBack(command)) this.#sleep()
   }
 
@@ -95,7 +95,7 @@ export class Health {
   }
 
   #sleep(): void {
-    // Not all processes at the same moment.
+    // The random part keeps processes from asking at the same moment.
     this.#asleepUntil = performance.now() + this.restMs * (0.5 + Math.random())
   }
 }

@@ -24,7 +24,7 @@ export interface HitStoreOptions {
 /** The host's own limit; the arguments of a function are the host's. */
 type HostLimit = number | ((...of: never[]) => unknown)
 
-/** What the host says of itself when it starts. */
+/** The options of the host, which it hands over when it starts. */
 export interface HitOptions {
   windowMs: number
   limit?: HostLimit
@@ -40,26 +40,25 @@ export interface Hits {
   resetTime: Date
 }
 
-/** What a request took, for the host to give back. */
+/** The units that a request took, for the host to give back. */
 interface Ticket {
   granted: number
-  /** The limits by which it was taken: others may have taken from the key by other limits since. */
+  /** The limits by which they were taken. Others may have taken from the key by other limits since. */
   limits: Limits
 }
 
 /**
- * The store of express-rate-limit and hono-rate-limiter, which have one
- * interface. The server decides; hosts are told a count on the right side of
- * their limit.
+ * The store of express-rate-limit and hono-rate-limiter, which have one interface. The server decides.
+ * The host gets a count that is on the right side of its own limit.
  */
 export class HitStore {
-  /** Other processes count on the same keys. */
+  /** Tells the host that other processes count on the same keys. */
   readonly localKeys = false
   readonly prefix: string
   readonly #server: Server
   readonly #given: Limits | undefined
-  // The host gives hits back by key alone, those of denied requests too. A
-  // request finds here what it took itself.
+  // The host gives hits back by key alone, those of denied requests, too. Here a request finds the units
+  // that it took itself.
   readonly #tickets = new AsyncLocalStorage<Ticket>()
   #givesBack = true
   #hostLimit: number | undefined
@@ -79,11 +78,11 @@ export class HitStore {
   /** Called by the host once, with its options. */
   init({ windowMs, max, limit = max, ...skips }: HitOptions): void {
     const { skipFailedRequests, skipSuccessfulRequests } = skips
-    // Telling requests apart costs each of them a little.
+    // Telling requests apart costs each of them a little, so it is done only where hits may be given back.
     this.#givesBack = skipFailedRequests !== false || skipSuccessfulRequests !== false
     this.#windowMs = windowMs
     this.#hostLimit = typeof limit === 'function' ? undefined : limit
-    // A mistake is told by each request: some hosts only log what is thrown here.
+    // Each request throws the error of a mistake again: some hosts only log what is thrown here.
     const limits = attempt(() => this.#limitsFor(limit))
     this.#limits = limits
     limits()
@@ -92,7 +91,7 @@ export class HitStore {
   /** Counts a hit. */
   increment(key: string): Promise<Hits> {
     const ticket: Ticket = { granted: 0, limits: '*' }
-    // Before anything is awaited, so that it holds for what the host does next.
+    // This comes before anything is awaited, so that it holds for what the host does next.
     if (this.#givesBack) this.#tickets.enterWith(ticket)
     return this.#increment(key, ticket)
   }
@@ -108,8 +107,9 @@ export class HitStore {
   }
 
   /**
-   * Gives the hit of this request back. Hosts ask for it after denied requests
-   * too: these took nothing, and get nothing back.
+   * Gives the hit of this request back. Hosts ask for it after denied requests, too: these took nothing,
+   * and get nothing back. It never rejects: the response is made by then, and some hosts ask where
+   * nobody awaits the answer.
    */
   async decrement(key: string): Promise<void> {
     const ticket = this.#tickets.getStore()
@@ -117,10 +117,10 @@ export class HitStore {
     const { granted, limits } = ticket
     ticket.granted = 0
     const name = this.prefix + key
-    await this.#server.ask(['RL.REFUND', name, granted, limits], { key: name })
+    await this.#server.finish(['RL.REFUND', name, granted, limits], name)
   }
 
-  /** How a caller stands; nothing is counted. */
+  /** Tells how a caller stands, and counts nothing. */
   async get(key: string): Promise<Hits | undefined> {
     const name = this.prefix + key
     const limits = this.#limits()
@@ -163,7 +163,7 @@ export class HitStore {
     return slidingLimit(limit, this.#windowMs, 'windowMs')
   }
 
-  /** A limit of 0 denies all: nobody needs to be asked. */
+  /** Whether the limit is 0, which denies all requests: then Redis is not asked. */
   #isNoneAllowed(): boolean {
     return this.#given === undefined && this.#hostLimit !== undefined && this.#hostLimit < 1
   }
@@ -171,7 +171,7 @@ export class HitStore {
   #hitsOf(decision: Decision): Hits {
     const { granted, limit, remaining, retryAfterMs, resetAfterMs } = decision
     if (!granted) {
-      // The host makes Retry-After of it.
+      // The host makes the header Retry-After of this time.
       const after = retryAfterMs > 0 ? retryAfterMs : this.#windowMs
       return { totalHits: Math.floor(this.#hostLimit ?? MAX_COUNT) + 1, resetTime: inMs(after) }
     }
@@ -180,7 +180,7 @@ export class HitStore {
     return { totalHits, resetTime: inMs(resetAfterMs) }
   }
 
-  /** A count that leaves of the host's limit what is left of the one that binds, where it can. */
+  /** A count that leaves as much of the host's limit as remains of the binding limit, where it can. */
   #shown(limit: number, remaining: number): number {
     const hostLimit = Math.floor(this.#hostLimit ?? limit)
     return Math.min(Math.max(1, hostLimit), Math.max(1, hostLimit - (remaining < 0 ? hostLimit : remaining)))
@@ -189,7 +189,7 @@ export class HitStore {
 
 const inMs = (ms: number) => new Date(Date.now() + ms)
 
-/** The value, or the same error each time. */
+/** Makes the value once. The function that it gives returns the value, or throws the same error each time. */
 function attempt<T>(make: () => T): () => T {
   try {
     const value = make()

@@ -1,13 +1,13 @@
 import type { Adapter, Command, IoredisClient } from './client.js'
-import { Connections, type LentConnection } from './connections.js'
+import { Connections, opened } from './connections.js'
 import { isOnItsWay } from './errors.js'
 import { prefixed } from './keys.js'
 import { slotOf } from './slots.js'
 import { Trouble } from './trouble.js'
 
-/** What is used of `Cluster` of ioredis besides. */
+/** What this package uses of `Cluster` of ioredis beyond `Redis`. */
 interface IoredisCluster extends IoredisClient {
-  /** Of each slot the addresses of its nodes, the master first. */
+  /** The addresses of the nodes of each slot, the master first. */
   readonly slots: (string[] | undefined)[]
   createBuiltinCommand(name: string): { string(...args: (string | number)[]): Promise<unknown> }
   sendCommand(command: IoredisCommand): Promise<unknown>
@@ -56,34 +56,21 @@ type Call = (by: IoredisClient, command: Command, key: string | undefined) => Pr
 
 function connectionsBeside(client: IoredisClient, call: Call): Connections {
   const patient = { commandTimeout: undefined, socketTimeout: undefined }
-  // A connection that is not there at once is none: who waits asks by the client itself then.
+  // Nothing is tried again: where the connection does not open, the request is asked by the client itself.
   const once = { retryStrategy: () => null, sentinelRetryStrategy: () => null }
   const overrides = isCluster(client)
     ? [[], { lazyConnect: true, clusterRetryStrategy: () => null, redisOptions: patient }]
     : [{ ...patient, ...once, lazyConnect: true, maxRetriesPerRequest: 0 }]
   const duplicate = client.duplicate as (...overrides: unknown[]) => IoredisClient
   return new Connections({
-    async open(over): Promise<LentConnection> {
+    open(over) {
       const own = duplicate.apply(client, overrides)
-      const close = () => own.disconnect()
-      own.on('error', ignore)
-      over.addEventListener('abort', close, { once: true })
-      try {
-        await own.connect()
-      } catch (error) {
-        // Where it goes on by itself all the same.
-        close()
-        throw error
-      } finally {
-        over.removeEventListener('abort', close)
+      const use = {
+        isOpen: () => own.status === 'ready',
+        send: (command: Command, key: string | undefined) => call(own, command, key),
+        close: () => own.disconnect(),
       }
-      return {
-        get isOpen() {
-          return own.status === 'ready'
-        },
-        send: (command, key) => call(own, command, key),
-        close,
-      }
+      return opened(own, use, over)
     },
     isClosed: () => client.status === 'end',
     watch({ lost, closed }) {
@@ -97,8 +84,8 @@ function connectionsBeside(client: IoredisClient, call: Call): Connections {
 const UNKNOWN_TO_IOREDIS = /^(RL|CB)\./
 
 /**
- * ioredis puts its prefix before the keys of the commands that it knows, before 5.9 by their names in
- * lower case.
+ * Puts the prefix before the keys of the commands that ioredis does not know. It does so itself for those
+ * that it knows; before 5.9 it knows them in lower case only.
  */
 function forIoredis(prefix: string, command: Command, key: string | undefined): Command {
   if (UNKNOWN_TO_IOREDIS.test(command[0])) return prefixed(prefix, command, key)
@@ -129,7 +116,7 @@ function sendToOwner(by: IoredisCluster, [name, ...args]: Command, key: string):
 /** A client that `wait`s connects when it is asked for the first time (`lazyConnect`). */
 const CONNECTING = new Set(['wait', 'connecting', 'connect', 'reconnecting', 'close'])
 
-/** Until the client is connected, or says why it is not. */
+/** Waits until the client is connected. It rejects with the reason where the client fails. */
 function isReady(client: IoredisClient): Promise<void> {
   return new Promise((resolve, reject) => {
     const end = () => {
@@ -148,7 +135,7 @@ function isReady(client: IoredisClient): Promise<void> {
     client.on('ready', ready)
     client.on('error', fail)
     client.on('end', fail)
-    // Why it fails its events tell.
+    // The events of the client tell why it fails.
     if (client.status === 'wait') client.connect().catch(ignore)
   })
 }

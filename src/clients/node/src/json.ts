@@ -1,9 +1,8 @@
 import { inspect, types } from 'node:util'
 
 /**
- * The value as JSON. Throws TypeError where JSON cannot hold it: undefined, a function, and an object
- * of a class that does not say what it is as JSON (`toJSON`). Of a Map, a Response or a stream JSON
- * would make `{}`.
+ * Gives the value as JSON. It throws TypeError where JSON cannot hold the value: undefined, a function, and
+ * an object of a class without `toJSON`. JSON would make `{}` of a Map, a Response or a stream.
  */
 export function jsonOf(value: unknown): string {
   const json = JSON.stringify(value, (_key, part: unknown) => {
@@ -22,7 +21,7 @@ function hasJson(value: unknown): boolean {
   if (typeof value === 'function') return false
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return true
   if (types.isBoxedPrimitive(value)) return true
-  // Of any realm: its prototype is none, or has none itself.
+  // A plain object of any realm has no prototype, or one that has none itself.
   const prototype: unknown = Object.getPrototypeOf(value)
   return prototype === null || Object.getPrototypeOf(prototype) === null
 }

@@ -1,9 +1,9 @@
-// The prefix that a client puts before all keys, of which no client puts it before those of
-// Floodgate's commands.
+// Clients put a prefix before the keys of commands that they know. They do not know Floodgate's commands,
+// so this package puts it there.
 
 import type { Command } from './client.js'
 
-/** The command with the prefix before each of its keys; `key` is the first, if it has one. */
+/** Puts the prefix before each key of the command. `key` is its first key, if it has one. */
 export function prefixed(prefix: string, command: Command, key: string | undefined): Command {
   if (prefix === '') return command
   const [name, ...args] = command
@@ -11,7 +11,7 @@ export function prefixed(prefix: string, command: Command, key: string | undefin
   return [name, ...args.map((arg, place) => (places.has(place) ? prefix + arg : arg))]
 }
 
-/** Where the keys stand among the arguments. */
+/** The positions of the keys among the arguments. */
 function placesOf(name: string, args: (string | number)[], key: string | undefined): number[] {
   const each = (first: number, step: number, count: unknown) =>
     Array.from({ length: Number(count) }, (_, i) => first + step * i)
@@ -36,7 +36,7 @@ function placesOf(name: string, args: (string | number)[], key: string | undefin
   }
 }
 
-/** The pattern that matches this text alone. */
+/** Gives the pattern that matches this text alone. */
 export function literal(text: string): string {
   return text.replace(/[\\*?[\]^]/g, '\\$&')
 }

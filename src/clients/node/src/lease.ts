@@ -2,9 +2,9 @@ import { randomUUID } from 'node:crypto'
 import { checkAsker, checkMs, checkText, checkUnits, checkWhole } from './checks.js'
 import type { Command } from './client.js'
 import { decisionOf, type Decision } from './decision.js'
+import { Away } from './errors.js'
 import type { AcquireOptions, Limiter, Limits } from './limiter.js'
 import { list, pairs, text } from './reply.js'
-import { Away } from './server.js'
 import { decisions as counted } from './telemetry.js'
 
 /** The options of a Lease. */
@@ -21,19 +21,19 @@ export interface LeaseOptions {
   intervalMs?: number | undefined
 }
 
-/** Round trips made and saved. */
-/** Round trips made and saved by a Lease. */
+/** Round trips that a Lease made and saved. */
 export interface LeaseCounters {
-  /** Requests that were granted out of a block: no round trip. */
+  /** The number of requests that were granted out of a block, without a round trip. */
   leased: number
-  /** Requests that were asked for one by one. */
+  /** The number of requests for which Redis was asked. */
   asked: number
-  /** Blocks that were asked for, and blocks that were settled: a round trip each, in the background. */
+  /** The number of blocks that were asked for, by a round trip each in the background. */
   taken: number
+  /** The number of blocks that were settled, by a round trip each in the background. */
   settled: number
 }
 
-/** Units that were taken and may be spent until `until`. */
+/** Units that were taken, and that may be spent until `until`. */
 interface Block {
   readonly id: string
   readonly decision: Decision
@@ -42,10 +42,10 @@ interface Block {
   used: number
 }
 
-/** Fewer units are not worth the two round trips of a block. */
+/** The least units of a block. Fewer are not worth its two round trips. */
 const LEAST = 10
 
-/** So many blocks are taken before it is asked again whether the limits of the key can be leased. */
+/** The number of blocks after which the lease looks again whether the limits of the key can be leased. */
 const BLOCKS_A_LOOK = 10
 
 /**
@@ -55,8 +55,8 @@ const BLOCKS_A_LOOK = 10
  * A block has as many units as were asked for in the last interval, and never more than
  * `remaining / (2 × processes)` of what the server last said. It is taken by RL.RESERVE
  * PARTIAL, may be spent for one interval from when it was asked for, and then RL.COMMIT gives
- * the rest of exactly this block back. A request that no block has units for is asked for
- * as by `limiter.acquire`, with its fallback and its memory; so are those that are critical.
+ * the rest of exactly this block back. Where no block has the units of a request, `limiter.acquire` asks
+ * for it, with its fallback and its memory. It also asks for critical requests.
  *
  * What is promised:
  *
@@ -82,14 +82,14 @@ export class Lease {
   #taking: Promise<void> | undefined
   readonly #settling = new Set<Promise<void>>()
   #isClosed = false
-  /** When the next block may be asked for: not at once after one that was refused. */
+  /** The time before which no block is asked for, because one was refused. */
   #restsUntil = -Infinity
   #isWarned = false
-  /** How many blocks may be taken before it is looked again at the limits that hold. */
+  /** The number of blocks that may be taken before the lease looks again at the limits that hold. */
   #blocksToLook = 0
-  /** What the server last said is left; unknown before it was asked. */
+  /** The units that remained by the server's last answer; undefined before it was asked. */
   #remaining: number | undefined
-  // Units that were asked for in the interval that runs, and in the one before.
+  // The begin of the interval that runs, and the units that were asked for in it and in the one before.
   #began: number
   #current = 0
   #previous = 0
@@ -141,7 +141,7 @@ export class Lease {
     return decision
   }
 
-  /** Gives back what is left. From now on each request asks Redis. */
+  /** Gives back the units that are left. From now on each request asks Redis. */
   async close(): Promise<void> {
     this.#isClosed = true
     await this.#taking
@@ -154,7 +154,7 @@ export class Lease {
     return this.#blocks.reduce((sum, { left }) => sum + left, 0)
   }
 
-  /** Out of the blocks that end first, or nothing. */
+  /** Spends units of the blocks that end first, or nothing where all blocks have too few. */
   #spend(cost: number): Decision | undefined {
     if (this.#blocks.reduce((sum, { left }) => sum + left, 0) < cost) return undefined
     let missing = cost
@@ -173,7 +173,7 @@ export class Lease {
     return { granted: cost, limit, remaining: left, retryAfterMs: 0, resetAfterMs, index, source: 'lease' }
   }
 
-  /** Blocks whose interval is over, or which are spent, are settled. */
+  /** Settles the blocks whose interval is over, and those that are spent. */
   #drop(now: number): void {
     const over = this.#blocks.filter(({ left, until }) => left === 0 || now >= until)
     if (over.length === 0) return
@@ -194,7 +194,7 @@ export class Lease {
     this.#current += cost
   }
 
-  /** Units that were asked for in the last interval, within the server's last word. */
+  /** The units that were asked for in the last interval, and at most this process' share of what remains. */
   #wanted(now: number): number {
     const passed = Math.min(1, (now - this.#began) / this.#intervalMs)
     const recent = this.#previous * (1 - passed) + this.#current
@@ -203,7 +203,7 @@ export class Lease {
     return Math.floor(Math.min(recent, share))
   }
 
-  /** Where less is left than half of what the next interval needs. */
+  /** Takes a block where less is left than half of the units that the next interval needs. */
   #takeSoon(): void {
     if (this.#taking || this.#isClosed) return
     const now = this.#now()
@@ -214,7 +214,7 @@ export class Lease {
     this.#taking = taking.catch((error) => this.#rest(error)).finally(() => (this.#taking = undefined))
   }
 
-  /** Throws where a limit that holds, whoever set it, counts requests. */
+  /** Throws where a limit that holds counts requests, whoever set it. */
   async #look(): Promise<void> {
     const command: Command = ['RL.QUOTA', this.key, this.limits, 'HEADERS']
     const headers = new Map(pairs((await this.limiter.server.ask(command, { key: this.key })) ?? []))
@@ -224,7 +224,7 @@ export class Lease {
     this.#blocksToLook = BLOCKS_A_LOOK
   }
 
-  /** Leases nothing for a while, and tells once why. */
+  /** Leases nothing for a while, and logs the reason once. */
   #rest(error: unknown): void {
     const { server } = this.limiter
     this.#restsUntil = this.#now() + Math.max(this.#intervalMs, server.restMs)
@@ -237,7 +237,7 @@ export class Lease {
   async #take(wanted: number, asked: number): Promise<void> {
     const { server } = this.limiter
     const id = randomUUID()
-    // Until the last answer may have come, and it is settled.
+    // The block is held until the last answer may have come and the block is settled.
     const ttl = `${Math.ceil(this.#intervalMs + 4 * server.timeoutMs)}ms`
     const late = () => void server.giveBackLate(['RL.RELEASE', id, 1, this.key], this.key)
     this.counters.taken += 1

@@ -2,9 +2,10 @@ import { checkList, checkObject, checkText, checkUnits, checkWait } from './chec
 import type { Command, RedisClient } from './client.js'
 import { decisionOf, longestDenial, retryAfterSeconds, type Decision } from './decision.js'
 import { DenialMemory } from './denials.js'
+import { Away } from './errors.js'
 import { FailOpen, type Fallback } from './fallback.js'
 import { integer, list, pairs, text } from './reply.js'
-import { Away, Server } from './server.js'
+import { Server } from './server.js'
 import { decisions as counted } from './telemetry.js'
 
 /** Limits as the server reads them, such as `10/s,1000/h`; `*` are those that the server has for the key. */
@@ -65,17 +66,17 @@ export interface LimitStatus {
 /** How a key stands. */
 export interface Quota {
   rows: LimitStatus[]
-  /** The block of an operator, while there is one. An `untilMs` of -1 means for ever. */
+  /** An operator's block, while there is one. An `untilMs` of -1 means for ever. */
   blocked?: { untilMs: number; reason: string }
 }
 
-/** Round trips made and saved. */
+/** Round trips that a Limiter made and saved. */
 export interface Counters {
-  /** Decisions that the server made. */
+  /** The number of decisions that the server made. */
   redis: number
-  /** Denials that were remembered, and cost no round trip. */
+  /** The number of denials that were remembered, without a round trip. */
   memory: number
-  /** Decisions of the fallback. */
+  /** The number of decisions of the fallback. */
   fallback: number
 }
 
@@ -110,7 +111,7 @@ export class Limiter {
   }
 
   /**
-   * Does as `acquire`, but stands in line for up to `waitMs`, first come first served. It throws the
+   * Does as `acquire`, but waits in the key's queue for up to `waitMs`, first come first served. It throws the
    * server's error where `waitMs` is more than the server's setting `wait-max` (30 s), and Closed when
    * the client is closed meanwhile.
    */
@@ -345,13 +346,13 @@ function quotaCommand(key: string, limits: Limits | undefined, cost: number, ...
   ]
 }
 
-/** What came of a command, or its error. */
+/** Gives the answer of a command, or throws its error. */
 function valueOf(came: PromiseSettledResult<unknown> | undefined): unknown {
   if (came?.status === 'fulfilled') return came.value
   throw came?.reason
 }
 
-/** The headers; none where the server was away before it gave them. */
+/** Gives the headers. There are none where the server was away before it gave them. */
 function unlessAway(came: PromiseSettledResult<unknown> | undefined): Record<string, string> | undefined {
   if (came?.status === 'rejected' && came.reason instanceof Away) return undefined
   return headersOf(valueOf(came))
@@ -361,7 +362,7 @@ function headersOf(reply: unknown): Record<string, string> {
   return Object.fromEntries(pairs(reply ?? []).map(([name, value]) => [name, text(value)]))
 }
 
-/** A map for each limit, and a map `blocked` with `until` and `reason` when the key is blocked. */
+/** Reads the reply of RL.QUOTA: a map for each limit, and a map `blocked` while the key is blocked. */
 export function quotaOf(reply: unknown): Quota {
   const quota: Quota = { rows: [] }
   for (const item of list(reply)) {

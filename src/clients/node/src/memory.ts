@@ -4,14 +4,14 @@ interface Kept {
 }
 
 /**
- * What a process keeps itself while Redis is away: at most so many texts for each server that is, each
- * until its time is over, and none longer than the outage: what was kept meanwhile is not what Redis has.
+ * The texts that a process keeps itself while Redis is away: at most `most` for each server that is away.
+ * Each is kept until its time is over, and none longer than the outage: Redis does not have it.
  */
 export class Memory {
   readonly #keptIn = new WeakMap<object, Map<string, Kept>>()
 
   /**
-   * @param outage the one that lasts, of the server that has the key
+   * @param outage gives the outage that lasts of the server that has the key
    * @param now milliseconds of a clock that never steps back
    */
   constructor(
@@ -31,7 +31,7 @@ export class Memory {
     this.#keptIn.set(outage, kept)
     kept.delete(key)
     kept.set(key, { text, until: ttlMs === undefined ? Infinity : this.now() + ttlMs })
-    // The oldest makes room.
+    // The oldest texts make room.
     for (const oldest of kept.keys()) {
       if (kept.size <= this.most) return
       kept.delete(oldest)
@@ -49,13 +49,13 @@ export class Memory {
     return deleted
   }
 
-  /** Of a server that has all keys. */
+  /** Forgets the texts whose keys match. One server has all keys. */
   clear(pattern: string): number {
     const matches = matching(pattern)
     return this.delete([...(this.#beside('')?.keys() ?? [])].filter((key) => matches.test(key)))
   }
 
-  /** What is kept while the server that has the key is away. */
+  /** The texts that are kept while the server is away that has the key. */
   #beside(key: string): Map<string, Kept> | undefined {
     const outage = this.outage(key)
     return outage && this.#keptIn.get(outage)
@@ -72,7 +72,7 @@ export class Memory {
   }
 }
 
-/** The pattern of Redis's KEYS, without its classes of characters, which stand for one of any. */
+/** Makes a RegExp of a pattern of KEYS. A class of characters, such as `[a-c]`, matches any character. */
 function matching(pattern: string): RegExp {
   const parts = pattern.replace(/\[[^\]]*\]/g, '?').split(/([*?])/)
   const source = parts.map((part) =>

@@ -16,7 +16,7 @@ export interface FloodgateThrottlerOptions {
   prefix?: string | undefined
 }
 
-/** What the guard is told; times are seconds. */
+/** What the guard gets. Its times are seconds. */
 export interface ThrottlerRecord {
   totalHits: number
   timeToExpire: number
@@ -65,7 +65,7 @@ export class FloodgateThrottlerStorage {
   }
 }
 
-/** The limit, which closes for so long when it is exceeded. */
+/** Has the limit close for `blockDuration` when it is exceeded. */
 function closingLimit(limit: string, blockDuration: number): string {
   if (blockDuration <= 0 || limit === 'unlimited') return limit
   return `${limit}:block=${periodOf(blockDuration, 'blockDuration')}`

@@ -2,8 +2,8 @@ import { isIPv6 } from 'node:net'
 import { checkWhole } from './checks.js'
 
 /**
- * The network of an address, as a key of limits. Whoever has one IPv6 address
- * has 2^64 of them: limits by address do not hold such a caller.
+ * Gives the network of an address, as a key of limits. A caller that has one IPv6 address has 2^64 of
+ * them, so limits by address do not hold it.
  */
 export function networkOf(address: string | undefined, ipv6Prefix = 64): string {
   checkWhole('ipv6Prefix', ipv6Prefix, 0, 128)
@@ -21,7 +21,7 @@ export function networkOf(address: string | undefined, ipv6Prefix = 64): string 
   return `${kept.map((group) => group.toString(16)).join(':')}/${ipv6Prefix}`
 }
 
-/** The sixteen bits of which the first `bits` count. */
+/** A mask of sixteen bits, of which the first `bits` are set. */
 function mask(bits: number): number {
   const within = Math.min(16, Math.max(0, bits))
   return (0xffff << (16 - within)) & 0xffff

@@ -7,13 +7,13 @@ import type {
   NodeRedisSentinel,
   Sending,
 } from './client.js'
-import { Connections, type LentConnection } from './connections.js'
+import { Connections, opened } from './connections.js'
 import { prefixed } from './keys.js'
 import { Room } from './room.js'
 import { slotOf } from './slots.js'
 import { Trouble } from './trouble.js'
 
-/** A client of node-redis, which has a prefix since 6. */
+/** The prefix of a client of node-redis, which has one since version 6. */
 const prefixOf = (client: object) => ('_keyPrefix' in client ? String(client._keyPrefix ?? '') : '')
 
 /** The words of a command, with the client's prefix before its keys. */
@@ -21,8 +21,8 @@ const told = (prefix: string, command: Command, key: string | undefined) =>
   prefixed(prefix, command, key).map(String)
 
 /**
- * Without the client's own limit on the time of an answer, 5 s unless told, and in the order in which
- * commands are sent, whatever the client does with others (`asap`).
+ * Sends without the client's own limit on the time of an answer, which is 5 s by default. Commands keep
+ * their order, whatever the client does with others (`asap`).
  */
 function sending(abortSignal: AbortSignal): Sending {
   const options = { abortSignal, timeout: undefined, asap: false }
@@ -40,7 +40,7 @@ export function nodeRedisCluster(cluster: NodeRedisCluster): Adapter {
     owner: (key) => cluster.slots[slotOf(prefix + key)]?.master.address,
     trouble: Trouble.ofNodeRedis(cluster),
     send: (command, key, over) => {
-      // A command that any master answers has no key.
+      // A command without a key is one that any master answers.
       const first = (key === undefined ? undefined : prefix + key) as string
       const words = told(prefix, command, key)
       return room.send(over, () => cluster.sendCommand(first, false, words, sending(over)))
@@ -103,7 +103,7 @@ interface NodeRedisConnection extends NodeRedisClient {
 function connectionsBeside(client: NodeRedisClient, prefix: string, socket: object | undefined): Connections {
   const duplicate = client.duplicate as (overrides: unknown) => NodeRedisConnection
   return new Connections({
-    async open(over): Promise<LentConnection> {
+    open(over) {
       const own = duplicate.call(client, {
         socket: { ...socket, reconnectStrategy: false, socketTimeout: undefined },
         commandOptions: { timeout: undefined },
@@ -111,33 +111,21 @@ function connectionsBeside(client: NodeRedisClient, prefix: string, socket: obje
       const close = () => {
         if (own.isOpen) own.destroy()
       }
-      own.on('error', () => {})
       // node-redis forgets the socket of a client that is destroyed before it is connected.
       let isConnected = false
-      const giveUp = () => {
-        if (isConnected) close()
-      }
       own.on('connect', () => {
         isConnected = true
         if (over.aborted) close()
       })
-      over.addEventListener('abort', giveUp, { once: true })
-      try {
-        await own.connect()
-      } catch (error) {
-        // Where it goes on by itself all the same.
-        close()
-        throw error
-      } finally {
-        over.removeEventListener('abort', giveUp)
-      }
-      return {
-        get isOpen() {
-          return own.isReady
-        },
-        send: (command, key) => own.sendCommand(told(prefix, command, key)),
+      const use = {
+        isOpen: () => own.isReady,
+        send: (command: Command, key: string | undefined) => own.sendCommand(told(prefix, command, key)),
         close,
+        giveUp: () => {
+          if (isConnected) close()
+        },
       }
+      return opened(own, use, over)
     },
     isClosed: () => !client.isOpen,
     watch({ lost, closed }) {

@@ -1,15 +1,15 @@
-/** How often a busy process may be given as long again. */
+/** The number of times for which a busy process waits at most. */
 const MOST_ROUNDS = 10
 
-/** A process that does something for more than this part of the time is busy. */
+/** The part of the time: a process that works for more than this is busy. */
 const BUSY = 0.5
 
 /**
- * Calls `over` when there was no answer for `ms`. What lies there is read first. A process that was
- * busy meanwhile may not have come to send and to read, which is no evidence about Redis: it waits
+ * Calls `over` when there was no answer for `ms`. Answers that have arrived are read first. A process that
+ * was busy meanwhile may not have had the time to send and to read, which says nothing of Redis. It waits
  * `moreMs` once more, and again while `hears` says that answers came, ten times in all.
  *
- * Returns what ends it.
+ * The function that it returns ends that.
  */
 export function patience(
   ms: number,

@@ -11,9 +11,9 @@ import {
 } from './checks.js'
 import type { Command } from './client.js'
 import { decisionOf, longestDenial, type Decision } from './decision.js'
+import { Away } from './errors.js'
 import type { Limiter, Limits } from './limiter.js'
 import { list } from './reply.js'
-import { Away } from './server.js'
 import { MAX_WINDOW_MS } from './window.js'
 
 /** The error of a request that was denied: nothing was reserved. */
@@ -26,7 +26,7 @@ export class Denied extends Error {
   }
 }
 
-/** What the work has cost so far. */
+/** The units that the work has cost so far. */
 export class Spending {
   #units: number | undefined
 
@@ -54,7 +54,7 @@ export interface ReserveOptions {
    */
   ttlMs?: number | undefined
   /**
-   * The time for which the request stands in line, in milliseconds: at most the server's setting
+   * The time for which the request waits in the queue, in milliseconds: at most the server's setting
    * `wait-max` (30 s), and with one key only. The default is 0.
    */
   waitMs?: number | undefined
@@ -65,10 +65,9 @@ export interface ReserveOptions {
 }
 
 /**
- * Reserves the estimate on every key and does the work, or throws Denied. Keeps
- * it for as long as the work takes, however long that is, then commits what was
- * spent: also of work that failed half way. What fails before it spent anything
- * is released.
+ * Reserves the estimate on every key and does the work, or throws Denied. It keeps the reservation for as
+ * long as the work takes. Then it commits the units that were spent, also where the work failed half way.
+ * Where the work fails before it spent anything, the reservation is released.
  *
  * While Redis is away the limiter's fallback decides, by the last key.
  */
@@ -87,7 +86,7 @@ export async function reserve<T>(
   checkMs('ttlMs', ttlMs, 1, MAX_WINDOW_MS)
   checkWait(waitMs)
   const keys = Object.keys(limits)
-  const id = randomUUID() // chosen here, so that asking twice reserves once, and a late reservation can be released
+  const id = randomUUID() // made here, so that asking twice reserves once, and a late reservation can be released
   const spending = new Spending()
   const ttl = `${Math.ceil(ttlMs)}ms`
   const settle = async (command: string, ...words: (string | number)[]) => {
@@ -111,7 +110,7 @@ export async function reserve<T>(
     if (spending.units === undefined && failed) await settle('RL.RELEASE')
     else {
       const spent = spending.units === undefined ? [] : ['COST', spending.units]
-      // What is not charged shall not stay held.
+      // Units that are not charged must not stay reserved.
       if (await settle('RL.COMMIT', ...spent)) await settle('RL.RELEASE')
     }
   }
@@ -124,7 +123,10 @@ function checkLimits(limits: Record<string, Limits>): void {
   for (const [key, text] of entries) checkText(`limits['${key}']`, text)
 }
 
-/** Whether the server holds the reservation. It does not where Redis is away and the fallback grants it. */
+/**
+ * Asks for the reservation, and tells whether the server holds it. The server does not where Redis is away
+ * and the fallback grants the request.
+ */
 async function isReserved(
   limiter: Limiter,
   limits: Record<string, Limits>,
@@ -158,7 +160,7 @@ async function isReserved(
   throw new Denied(longestDenial(list(list(reply)[1]).map((six) => decisionOf(six)))!)
 }
 
-/** Whether RL.RESERVE replies that the reservation is made. */
+/** Whether this reply of RL.RESERVE says that the reservation is made. */
 function isTaken(reply: unknown): boolean {
   const [id] = list(reply)
   return id !== null && id !== undefined

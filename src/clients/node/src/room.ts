@@ -1,19 +1,20 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /**
- * node-redis refuses a command while so many have no answer yet (`commandsQueueMaxLength`). It is the
- * process that is full, and not Redis that is away: the command waits for room.
+ * The room for commands that have no answer yet. node-redis refuses a command while there are too many
+ * (`commandsQueueMaxLength`). Then this process is busy, and Redis is not away: the command waits for
+ * room.
  */
 export class Room {
   readonly #line: (() => void)[] = []
   #free: number
 
-  /** @param most how many have room, if nobody else sends */
+  /** @param most the number of commands that have room, if nobody else sends by the client */
   constructor(most = Infinity) {
     this.#free = most
   }
 
-  /** Sends it in its turn, unless its time is over before. */
+  /** Sends a command when it is its turn, unless its time is over before. */
   async send(over: AbortSignal, send: () => Promise<unknown>): Promise<unknown> {
     if (this.#free > 0) this.#free -= 1
     else await new Promise<void>((resolve) => this.#line.push(resolve))

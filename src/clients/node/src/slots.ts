@@ -1,8 +1,8 @@
-// Which slot of a cluster has a key.
+// The slot of a cluster that has a key.
 
 const SLOTS = 16_384
 
-/** Of the key's hash tag, where it has one, else of the key. */
+/** Gives the slot of the key's hash tag, where it has one, and else of the key. */
 export function slotOf(key: string): number {
   const begin = key.indexOf('{')
   const end = key.indexOf('}', begin + 1)

@@ -1,6 +1,6 @@
-// Counters by OpenTelemetry's API, where it is installed.
+// Counters of OpenTelemetry, where its API is installed.
 
-/** What of the API is used. */
+/** The part of the API that this package uses. */
 interface MetricsApi {
   getMeterProvider(): object
   getMeter(name: string): {
@@ -13,20 +13,20 @@ interface Counter {
 }
 
 let metrics: MetricsApi | undefined
-// A name that compilers and bundlers do not look for.
+// Compilers and bundlers do not look for a name in a variable.
 const api: string = '@opentelemetry/api'
 import(api).then(
   (module: { metrics?: MetricsApi }) => (metrics = module.metrics),
   () => {},
 )
 
-/** Counts outcomes; costs nothing where the API is not installed. */
+/** Makes a function that counts outcomes. Where the API is not installed it does nothing. */
 function counter(name: string, description: string): (outcome: string, times?: number) => void {
   let provider: object | undefined
   let counter: Counter | undefined
   return (outcome, times = 1) => {
     if (!metrics) return
-    // The application may set its provider late, or another one.
+    // The application may set its provider late, or set another one.
     const current = metrics.getMeterProvider()
     if (!counter || current !== provider) {
       provider = current

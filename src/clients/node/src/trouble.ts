@@ -1,14 +1,14 @@
 import { errorMonitor } from 'node:events'
 
-/** What of a client tells how its connections are. */
+/** The part of a client that tells of its connections. */
 interface Emitter {
   on(event: string | symbol, listener: (error?: unknown) => void): unknown
 }
 
-/** Events by which clients tell that they are connected, or that a node of theirs is. */
+/** The events by which clients tell that they, or one of their nodes, are connected. */
 const CONNECTED = ['ready', 'node-ready']
 
-/** Why a client is not connected: the last error of a connection of its, until it is. */
+/** The reason for which a client is not connected: the last error of its connections, until it is. */
 export class Trouble {
   #last: Error | undefined
 
@@ -16,12 +16,12 @@ export class Trouble {
     return this.#last
   }
 
-  /** Of a client of ioredis, which tells its errors on the console unless somebody listens. */
+  /** Listens to a client of ioredis. Without a listener ioredis logs its errors on the console. */
   static ofIoredis(client: Emitter & { listenerCount?(event: string): number }): Trouble {
     const trouble = new Trouble()
     client.on('error', (error) => {
       trouble.note(error)
-      // Nobody else does.
+      // Nobody else listens, so the error is logged here as ioredis would.
       if (client.listenerCount?.('error') === 1 && error instanceof Error) {
         console.error('[ioredis] Unhandled error event:', error.stack)
       }
@@ -30,7 +30,7 @@ export class Trouble {
     return trouble
   }
 
-  /** Of a client of node-redis, in which an error that nobody listens to stays one. */
+  /** Listens to a client of node-redis. An error to which nobody else listens is still thrown. */
   static ofNodeRedis(client: object): Trouble {
     const trouble = new Trouble()
     if (!('on' in client) || typeof client.on !== 'function') return trouble
@@ -44,15 +44,15 @@ export class Trouble {
     this.#last = reasonOf(error)
   }
 
-  /** It is connected. */
+  /** Forgets the reason: the client is connected. */
   over(): void {
     this.#last = undefined
   }
 }
 
 /**
- * The reason that an error tells. Some stand for the errors of all nodes (ioredis), or round one
- * (Sentinel of node-redis): then it is that of a node.
+ * Gives the reason that an error tells. ioredis has errors that stand for those of all nodes, and node-redis
+ * has one round that of a Sentinel. Then the reason is the error of a node.
  */
 function reasonOf(error: unknown): Error | undefined {
   if (!(error instanceof Error)) return undefined

@@ -4,12 +4,12 @@ import type { Connections, LentConnection } from './connections.js'
 import { Closed } from './errors.js'
 import { patience } from './patience.js'
 
-/** One request that waits on a connection of its own. */
+/** One request that waits in a queue, on a connection of its own. */
 export class Waiting {
   readonly #over = new AbortController()
   #isSent = false
 
-  /** @param timeoutMs how long the connection may take to open, and an answer beyond the wait */
+  /** @param timeoutMs the time for opening the connection, and for the answer after the wait */
   constructor(
     readonly connections: Connections,
     readonly timeoutMs: number,
@@ -20,12 +20,12 @@ export class Waiting {
     return this.#isSent
   }
 
-  /** Leaves the line: the answer is this error. */
+  /** Leaves the queue. The answer is this error. */
   leave(reason: unknown): void {
     this.#over.abort(reason)
   }
 
-  /** The answer of the command, which waits for up to `waitMs`. */
+  /** Sends the command, which waits for up to `waitMs`, and gives its answer. */
   async answer(
     command: Command,
     key: string | undefined,
@@ -56,7 +56,7 @@ export class Waiting {
     }
   }
 
-  /** The connection, if it opens within the timeout. One that opens later is closed. */
+  /** Gives the connection, if it opens within the timeout. One that opens later is closed. */
   async #connection(): Promise<LentConnection> {
     const silence = `no connection within ${this.timeoutMs} ms`
     const stop = patience(this.timeoutMs, () => this.#fail(silence))
@@ -78,7 +78,7 @@ export class Waiting {
     this.leave(new Error(message))
   }
 
-  /** The answer, or why nobody waits for it any more: a server that hangs may never give it. */
+  /** Gives the answer, or rejects when the request leaves: a server that hangs may never answer. */
   #unlessOver<T>(answer: Promise<T>): Promise<T> {
     const { signal } = this.#over
     return new Promise((resolve, reject) => {

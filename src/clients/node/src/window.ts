@@ -1,11 +1,11 @@
-// What hosts say in milliseconds and counts, as limits of the server.
+// Makes limits of the server of the milliseconds and counts of hosts.
 
 /** The most units that a limit counts. */
 export const MAX_COUNT = 1_000_000_000_000
 /** The longest time that the server knows: 366 days. */
 export const MAX_WINDOW_MS = 366 * 24 * 60 * 60 * 1000
 
-/** The window as a period, or an error that names it. */
+/** Gives the window as a period. The error of a wrong window has its name. */
 export function periodOf(windowMs: number, name: string): string {
   const ms = Math.ceil(windowMs)
   if (!(ms >= 1 && ms <= MAX_WINDOW_MS)) {
@@ -16,7 +16,7 @@ export function periodOf(windowMs: number, name: string): string {
   return `${ms}ms`
 }
 
-/** At most `count` in any window of that length; the count is at least 1. */
+/** Gives a limit of at most `count` in any window of that length. The count is at least 1. */
 export function slidingLimit(count: number, windowMs: number, name: string): string {
   if (count === Infinity) return 'unlimited'
   if (!(count <= MAX_COUNT))
@@ -25,8 +25,8 @@ export function slidingLimit(count: number, windowMs: number, name: string): str
 }
 
 /**
- * Counts as INCR with PEXPIRE does, and denies nothing: a window begins with the
- * first hit after the last one ended.
+ * Gives a limit that counts as INCR with PEXPIRE does, and denies nothing. A window begins with the first
+ * hit after the last one ended.
  */
 export function countingLimit(windowMs: number, name: string): string {
   return `fixed:${MAX_COUNT}/${periodOf(windowMs, name)}:start=first`

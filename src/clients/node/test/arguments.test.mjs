@@ -19,9 +19,11 @@ import {
 import { FloodgateStore } from 'floodgate-redis/express'
 import { floodgateStore } from 'floodgate-redis/fastify'
 import { FloodgateThrottlerStorage } from 'floodgate-redis/nestjs'
-import { PATIENT, ioredis, nodeRedis, startServer } from './kit.mjs'
+import { BOTH, ioredis } from './clients.mjs'
+import { PATIENT } from './patience.mjs'
+import { startServer } from './servers.mjs'
 
-const { port } = await startServer()
+const { port, operator } = await startServer()
 const units = 'it must be a whole number from 1 to 1000000000000'
 const text = 'it must be a string'
 const ms = (least, most = 1000000000) => `it must be ${least} to ${most} ms`
@@ -166,15 +168,11 @@ const MISTAKES = (limiter, server) => {
   ]
 }
 
-for (const [name, connect] of [
-  ['ioredis', ioredis],
-  ['node-redis', nodeRedis],
-]) {
+for (const [name, connect] of BOTH) {
   test(`${name}: it is told, and nothing is asked`, async () => {
     const client = await connect(port)
     const server = new Server(client, PATIENT)
     const limiter = new Limiter(server, { fallback: new FailClosed() })
-    const operator = ioredis(port)
     await operator.config('RESETSTAT')
     for (const [argument, wrong, must, call] of MISTAKES(limiter, server)) {
       const error = await (async () => call(wrong))().catch((error) => error)

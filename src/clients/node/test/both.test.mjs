@@ -6,7 +6,8 @@ import { createRequire } from 'node:module'
 import { test } from 'node:test'
 import * as esm from 'floodgate-redis'
 import { FloodgateStore } from 'floodgate-redis/express'
-import { ioredis, startServer } from './kit.mjs'
+import { ioredis } from './clients.mjs'
+import { startServer } from './servers.mjs'
 
 const cjs = createRequire(import.meta.url)('floodgate-redis')
 const server = await startServer()

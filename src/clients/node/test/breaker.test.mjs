@@ -3,22 +3,15 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Breaker, CircuitOpen, Denied, FailClosed, FailOpen, Limiter, Server, reserve } from 'floodgate-redis'
-import {
-  IMPATIENT,
-  PATIENT,
-  eventually,
-  ioredis,
-  listener,
-  nodeRedis,
-  patient,
-  sleep,
-  startLossyWay,
-  startServer,
-  startStillServer,
-} from './kit.mjs'
+import { BOTH, ioredis, listener, nodeRedis, patient } from './clients.mjs'
+import { calls, fields, held as heldBy, inLine, used as usedOf } from './operator.mjs'
+import { IMPATIENT, PATIENT } from './patience.mjs'
+import { startServer, startStillServer } from './servers.mjs'
+import { eventually, sleep } from './waits.mjs'
+import { startLossyWay } from './ways.mjs'
 
 const server = await startServer()
-const client = ioredis(server.port)
+const { operator: client } = server
 const shared = patient(client)
 const other = patient(await nodeRedis(server.port))
 const limiter = new Limiter(shared)
@@ -26,10 +19,7 @@ const limiter = new Limiter(shared)
 const fails = async () => {
   throw new Error('no answer')
 }
-const state = async (key) => {
-  const flat = await client.call('CB.STATE', key)
-  return Object.fromEntries(flat.flatMap((name, i) => (i % 2 ? [] : [[name, flat[i + 1]]])))
-}
+const state = async (key) => fields(await client.call('CB.STATE', key))
 
 test('it opens for all processes', async () => {
   const breakers = [new Breaker(shared, 'mail', '2:open=1h'), new Breaker(other, 'mail', '2:open=1h')]
@@ -128,8 +118,8 @@ test('a trial that was admitted after the timeout is given back', async () => {
 })
 
 const LLM = '1000/h,concurrent:2'
-const held = async (key) => (await client.call('RL.RESERVATIONS', key)).length
-const used = async (key) => (await limiter.quota(key)).rows[0].used
+const held = (key) => heldBy(client, key)
+const used = (key) => usedOf(client, key)
 
 test('what was reserved is settled at what was spent', async () => {
   await client.call('RL.ACQUIRE', 'llm:1', '1000/h')
@@ -176,9 +166,9 @@ test('where the server refuses the commit, what was reserved is released', async
 
 test('work that takes longer than the TTL keeps what it holds', async () => {
   const still = await startStillServer()
-  const leftMs = async () => (await still.client.call('RL.RESERVATIONS', 'llm'))[0]?.[3]
+  const leftMs = async () => (await still.operator.call('RL.RESERVATIONS', 'llm'))[0]?.[3]
   const limits = { llm: '9/h,concurrent:2' }
-  await reserve(new Limiter(patient(still.client)), limits, { ttlMs: 3000 }, async () => {
+  await reserve(new Limiter(patient(still.operator)), limits, { ttlMs: 3000 }, async () => {
     for (let i = 0; i < 3; i++) {
       await eventually('it is renewed', async () => (await leftMs()) === 3000)
       await still.advance(2000)
@@ -213,10 +203,10 @@ test('it waits for a place in turn, and who goes holds none', async () => {
   await reserve(limiter, one, {}, async () => {
     waits = job('second', { waitMs: 20_000 })
     const aborted = job('aborted', { waitMs: 20_000, signal: gone.signal })
-    await eventually('they stand in line', async () => (await client.call('RL.QUEUE', 'place'))[0] === 2)
+    await eventually('they stand in line', async () => (await inLine(client, 'place')) === 2)
     gone.abort()
     await assert.rejects(aborted, { name: 'AbortError' })
-    await eventually('it left', async () => (await client.call('RL.QUEUE', 'place'))[0] === 1)
+    await eventually('it left', async () => (await inLine(client, 'place')) === 1)
     order.push('first')
   })
   await waits
@@ -225,10 +215,7 @@ test('it waits for a place in turn, and who goes holds none', async () => {
   shared.close()
 })
 
-for (const [name, connect] of [
-  ['ioredis', ioredis],
-  ['node-redis', nodeRedis],
-]) {
+for (const [name, connect] of BOTH) {
   test(`${name}: what is granted to who waits no more is released`, async () => {
     const way = await startLossyWay(server.port)
     const lossy = new Server(await connect(way.port), { ...IMPATIENT, timeoutMs: 5000 })
@@ -238,13 +225,12 @@ for (const [name, connect] of [
       await client.call('RL.RESERVE', 1, key, 'concurrent:1', 'TTL', '1h', 'ID', 'holder')
       const waiting = reserve(deaf, one(key), { ttlMs: 3_600_000, ...options }, work)
       const ended = waiting.catch((error) => error)
-      await eventually('it stands in line', async () => (await client.call('RL.QUEUE', key))[0] === 1)
+      await eventually('it stands in line', async () => (await inLine(client, key)) === 1)
       return { ended }
     }
     const leaves = (key) => client.call('RL.RELEASE', 'holder', 1, key)
     const isReleased = (key) => eventually('it is released', async () => (await held(key)) === 0)
-    const released = async () =>
-      Number(/cmdstat_rl\.release:calls=(\d+)/i.exec(await client.info('commandstats'))?.[1] ?? 0)
+    const released = () => calls(client, 'rl.release')
 
     // Granted, and then aborted.
     let key = `granted:${name}`

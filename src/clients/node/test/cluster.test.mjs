@@ -1,31 +1,24 @@
 // A cluster of three masters, a master that Sentinel watches, and a pool of connections to a server.
 
 import assert from 'node:assert/strict'
-import { after, describe, test } from 'node:test'
+import { describe, test } from 'node:test'
 import { Cluster, Redis } from 'ioredis'
 import { createClientPool, createCluster, createSentinel } from 'redis'
 import { Breaker, Cache, Limiter, Misconfigured, Server, reserve } from 'floodgate-redis'
 import { FloodgateStore } from 'floodgate-redis/express'
-import {
-  IMPATIENT,
-  OldestIoredis,
-  eventually,
-  ioredis,
-  listener,
-  nodeRedis,
-  patient,
-  sleep,
-  startServer,
-  times,
-} from './kit.mjs'
+import { BOTH, ioredis, listener, patient } from './clients.mjs'
+import { closeLater } from './closing.mjs'
+import { times } from './numbers.mjs'
+import { OldestIoredis } from './oldest.mjs'
+import { IMPATIENT } from './patience.mjs'
+import { startServer } from './servers.mjs'
+import { eventually, sleep } from './waits.mjs'
 
 const cluster = await startServer('cluster')
 const sentinel = await startServer('sentinel')
 const { url } = await startServer()
 const node = { host: '127.0.0.1', port: cluster.port }
 const watched = { host: '127.0.0.1', port: sentinel.port }
-const closing = []
-after(() => closing.forEach((close) => close()))
 
 const clients = {
   'ioredis Cluster': (options) => new Cluster([node], options),
@@ -48,7 +41,7 @@ for (const [name, make] of Object.entries(clients)) {
       const client = make(options)
       client.on('error', () => {})
       if (!isOfIoredis) await client.connect()
-      closing.push(() => (isOfIoredis ? client.disconnect() : client.destroy()))
+      closeLater(() => (isOfIoredis ? client.disconnect() : client.destroy()))
       return new Limiter(patient(client))
     }
     const connected = async () => (limiter ??= await limiterOf({}))
@@ -133,10 +126,7 @@ for (const [name, make] of Object.entries(clients)) {
   })
 }
 
-for (const [name, connect] of [
-  ['ioredis', ioredis],
-  ['node-redis', nodeRedis],
-]) {
+for (const [name, connect] of BOTH) {
   test(`${name}: a client of one node is told what to pass instead, each time`, async () => {
     const limiter = new Limiter(patient(await connect(cluster.port)))
     const told = { redis: 0, moved: 0 }
@@ -159,7 +149,7 @@ for (const [name, connect] of [
 /** A cluster of one's own: its nodes by their ports, and one key of each. */
 async function startCluster() {
   const own = await startServer('cluster')
-  const ranges = await ioredis(own.port).cluster('SLOTS')
+  const ranges = await own.operator.cluster('SLOTS')
   const nodes = new Map(ranges.map(([, , [, port]]) => [port, ioredis(port)]))
   const keyOf = async (port) => {
     for (let i = 0; ; i++)
@@ -192,7 +182,7 @@ for (const [name, make] of Object.entries(ofCluster)) {
     client.on('error', () => {})
     const server = new Server(client, { ...IMPATIENT, ...serverOptions })
     if (name === 'node-redis') await client.connect().catch(() => {})
-    closing.push(() => (client.disconnect ?? client.destroy).call(client))
+    closeLater(() => (client.disconnect ?? client.destroy).call(client))
     return server
   }
 

@@ -3,9 +3,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { DenialMemory, Limiter, reserve } from 'floodgate-redis'
-import { dice, ioredis, patient, sleep, startStillServer, times } from './kit.mjs'
+import { patient } from './clients.mjs'
+import { dice, times } from './numbers.mjs'
+import { calls } from './operator.mjs'
+import { startStillServer } from './servers.mjs'
+import { sleep } from './waits.mjs'
 
-const { client, advance } = await startStillServer()
+const { operator: client, advance } = await startStillServer()
 
 const denied = (retryAfterMs) => ({
   granted: 0,
@@ -85,10 +89,7 @@ test('it is bounded', () => {
   assert.ok(memory.find('costs', '1/s', 1))
 })
 
-const commands = async () => {
-  const found = /cmdstat_rl\.acquire:calls=(\d+)/.exec(await client.info('commandstats'))
-  return Number(found?.[1] ?? 0)
-}
+const commands = () => calls(client, 'rl.acquire')
 
 test('round trips are saved, and counted', async () => {
   const limiter = new Limiter(patient(client))

@@ -3,11 +3,10 @@
 //   node ends.mjs CLIENT HOW PORT
 
 import { Breaker, Cache, Lease, Limiter, Server, reserve } from 'floodgate-redis'
-import { Cluster, Redis } from 'ioredis'
-import { createClient } from 'redis'
 
 const [, , kind, how, port] = process.argv
 const node = { host: '127.0.0.1', port: Number(port) }
+const { Cluster, Redis, createClient } = await import(kind === 'node-redis' ? 'redis' : 'ioredis')
 const client = {
   ioredis: () => new Redis(node),
   cluster: () => new Cluster([node]),

@@ -7,7 +7,11 @@ import { mock, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { Limiter } from 'floodgate-redis'
 import { Connections } from '../dist/cjs/connections.js'
-import { ends, eventually, ioredis, nodeRedis, patient, startServer, startWay } from './kit.mjs'
+import { ioredis, nodeRedis, patient } from './clients.mjs'
+import { startServer } from './servers.mjs'
+import { ends, eventually } from './waits.mjs'
+import { warningsDuring } from './warnings.mjs'
+import { startWay } from './ways.mjs'
 
 const server = await startServer()
 const cluster = await startServer('cluster')
@@ -36,7 +40,7 @@ for (const [kind, ways] of [
 }
 
 test('in a process that goes on, too, they are closed with the client, and new ones are opened after it', async () => {
-  const operator = ioredis(server.port)
+  const { operator } = server
   const own = async () => {
     const list = String(await operator.call('CLIENT', 'LIST'))
     return list.split('\n').filter((line) => line.includes('cmd=rl.acquire')).length
@@ -49,19 +53,17 @@ test('in a process that goes on, too, they are closed with the client, and new o
     // Many who ask by one client, of whom each has waited.
     const limiters = Array.from({ length: 12 }, () => new Limiter(patient(client)))
     const waitAll = () => Promise.all(limiters.map((limiter) => limiter.wait('all', '100000/h', 1000)))
-    const warnings = []
-    const warned = (warning) => warnings.push(warning)
-    process.on('warning', warned)
-    for (let i = 0; i < 3; i++) await waitAll()
-    assert.equal(await own(), 12)
-    await close(client)
-    await eventually('they are closed', async () => (await own()) === 0)
-    await again(client)
-    assert.ok((await waitAll()).every(({ source }) => source === 'redis'))
-    assert.equal(await own(), 12)
-    await close(client)
-    await eventually('they are closed again', async () => (await own()) === 0)
-    process.off('warning', warned)
+    const warnings = await warningsDuring(async () => {
+      for (let i = 0; i < 3; i++) await waitAll()
+      assert.equal(await own(), 12)
+      await close(client)
+      await eventually('they are closed', async () => (await own()) === 0)
+      await again(client)
+      assert.ok((await waitAll()).every(({ source }) => source === 'redis'))
+      assert.equal(await own(), 12)
+      await close(client)
+      await eventually('they are closed again', async () => (await own()) === 0)
+    })
     assert.deepEqual(warnings, [])
   }
 })

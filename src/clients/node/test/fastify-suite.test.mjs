@@ -8,7 +8,8 @@ import { dirname, join } from 'node:path'
 import { describe, test } from 'node:test'
 import { Redis } from 'ioredis'
 import { floodgateStore } from 'floodgate-redis/fastify'
-import { patient, startServer } from './kit.mjs'
+import { patient } from './clients.mjs'
+import { startServer } from './servers.mjs'
 
 const { port } = await startServer()
 

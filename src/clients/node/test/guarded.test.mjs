@@ -16,36 +16,21 @@ import {
   LocalBucket,
   Server,
 } from 'floodgate-redis'
-import {
-  HANGS_MS,
-  ends,
-  eventually,
-  ioredis,
-  listener,
-  nodeRedis,
-  PATIENT,
-  patient,
-  sleep,
-  startServer,
-  times,
-} from './kit.mjs'
+import { ioredis, listener, nodeRedis, patient } from './clients.mjs'
+import { times } from './numbers.mjs'
+import { calls as commandCalls, fields, inLine } from './operator.mjs'
+import { PATIENT } from './patience.mjs'
+import { startServer } from './servers.mjs'
+import { ends, eventually, HANGS_MS, sleep } from './waits.mjs'
 
 const server = await startServer()
-const client = ioredis(server.port)
+const { operator: client } = server
 const shared = patient(client)
 const resp3 = patient(await nodeRedis(server.port, { RESP: 3 }))
 
 /** The totals of a key. */
 async function stats(key) {
-  const mapped = (flat) => Object.fromEntries(flat.flatMap((name, i) => (i % 2 ? [] : [[name, flat[i + 1]]])))
-  return mapped(mapped(await client.call('RL.STATS', key)).total)
-}
-
-/** How often a command has reached the server. */
-async function asked(command) {
-  const [, calls] =
-    new RegExp(`cmdstat_${command}:calls=(\\d+)`, 'i').exec(await client.info('commandstats')) ?? []
-  return Number(calls ?? 0)
+  return fields(fields(await client.call('RL.STATS', key)).total)
 }
 
 test('values that all share', async () => {
@@ -119,11 +104,11 @@ test('one makes what the others wait for', async () => {
 
 test('where waits are shorter than a cache is patient, and where so many wait already', async () => {
   const own = await startServer()
-  const operator = ioredis(own.port)
+  const { operator } = own
   const hurried = { longest: '50ms', patienceMs: 30_000 }
   for (const asker of [operator, await nodeRedis(own.port)]) {
-    for (const { longest, patienceMs, inLine, maxWaiters } of [
-      { longest: '30s', patienceMs: 60_000, inLine: 4 },
+    for (const { longest, patienceMs, waiters, maxWaiters } of [
+      { longest: '30s', patienceMs: 60_000, waiters: 4 },
       hurried,
       { longest: '30s', patienceMs: 30_000, maxWaiters: 1 },
     ]) {
@@ -134,8 +119,8 @@ test('where waits are shorter than a cache is patient, and where so many wait al
       let made = 0
       const make = async () => {
         made += 1
-        const line = async () => Number((await operator.call('RL.QUEUE', 'brief!x'))[0])
-        if (inLine) await eventually('they stand in line', async () => (await line()) === inLine)
+        if (waiters)
+          await eventually('they wait', async () => (await inLine(operator, 'brief!x')) === waiters)
         else await sleep(200)
         return 42
       }
@@ -207,11 +192,11 @@ test('a paid call', async () => {
     },
     answer,
   )
-  const before = await asked('cb.acquire')
+  const before = await commandCalls(client, 'cb.acquire')
   for (const user of ['ann', 'ann', 'bob']) {
     assert.deepEqual(await ask(user, '1+1?'), { text: '1+1?!', dollars: 0.0125 })
   }
-  assert.deepEqual([calls, (await asked('cb.acquire')) - before], [1, 1])
+  assert.deepEqual([calls, (await commandCalls(client, 'cb.acquire')) - before], [1, 1])
   assert.ok((await cache.ttlMs('1+1?')) <= 60_000)
   // A cached answer takes no quota.
   const used = async (user) => (await limiter.quota(`{llm}${user}`, '3/h')).rows[0].used
@@ -433,7 +418,7 @@ for (const [name, breaks, mends] of [
 ]) {
   test(`while Redis ${name}, and answers who only looks`, async () => {
     const own = await startServer()
-    const operator = ioredis(own.port)
+    const { operator } = own
     const logger = listener()
     const full = new Server(ioredis(own.port), { ...PATIENT, restMs: 100, logger })
     const limiter = new Limiter(full)

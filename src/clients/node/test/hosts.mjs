@@ -2,7 +2,7 @@
 
 import { once } from 'node:events'
 import { createRequire } from 'node:module'
-import { HANGS_MS } from './kit.mjs'
+import { HANGS_MS } from './waits.mjs'
 
 const require = createRequire(import.meta.url)
 /** A plug-in of ours, as a module or by CommonJS. */

@@ -4,27 +4,21 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { after, describe, test } from 'node:test'
+import { describe, test } from 'node:test'
 import { Server } from 'floodgate-redis'
 import { ask, hosts } from './hosts.mjs'
-import {
-  IMPATIENT,
-  eventually,
-  ioredis,
-  nodeRedis,
-  patient,
-  sleep,
-  startServer,
-  startStillServer,
-  times,
-} from './kit.mjs'
+import { ioredis, listener, nodeRedis, patient } from './clients.mjs'
+import { closeLater } from './closing.mjs'
+import { times } from './numbers.mjs'
+import { used } from './operator.mjs'
+import { IMPATIENT, PATIENT } from './patience.mjs'
+import { startServer, startStillServer } from './servers.mjs'
+import { eventually, sleep } from './waits.mjs'
 
 // The one is killed and frozen. All else is asked of the other, whose clock stands still.
 const server = await startServer()
 const still = await startStillServer()
-const { client, port } = still
-const closing = []
-after(() => closing.forEach((close) => close()))
+const { operator: client, port } = still
 
 let prefixes = 0
 /** One of the hosts in this process, by keys of its own. */
@@ -34,7 +28,7 @@ async function run(
   { by = patient(client), prefix = `${host}:${(prefixes += 1)}:`, from } = {},
 ) {
   const running = await hosts[host]({ client: by, prefix }, theirs, from)
-  closing.push(running.close)
+  closeLater(running.close)
   return { ...running, prefix }
 }
 
@@ -46,11 +40,16 @@ const PASSING = { express: { passOnStoreError: true }, fastify: { skipOnError: t
 const LIMIT = { express: 'limit', hono: 'limit', fastify: 'max', nestjs: 'limit' }
 /** By one key, which the tests know. */
 const KEYED = { express: { keyGenerator: () => 'k' }, hono: { keyGenerator: () => 'k' } }
+/** Makes it when it is asked for first. */
+const memo = (make) => {
+  let made
+  return () => (made ??= make())
+}
 const CLIENTS = {
-  'ioredis, RESP2': () => ioredis(port, { protocol: 2 }),
-  'ioredis, RESP3': () => ioredis(port, { protocol: 3, replyMapping: 'resp3' }),
-  'node-redis, RESP2': () => nodeRedis(port, { RESP: 2 }),
-  'node-redis, RESP3': () => nodeRedis(port, { RESP: 3 }),
+  'ioredis, RESP2': memo(() => ioredis(port, { protocol: 2 })),
+  'ioredis, RESP3': memo(() => ioredis(port, { protocol: 3, replyMapping: 'resp3' })),
+  'node-redis, RESP2': memo(() => nodeRedis(port, { RESP: 2 })),
+  'node-redis, RESP3': memo(() => nodeRedis(port, { RESP: 3 })),
 }
 const WINDOW = { express: 'windowMs', hono: 'windowMs', fastify: 'timeWindow', nestjs: 'ttl' }
 
@@ -183,9 +182,7 @@ for (const host of NAMES) {
     })
 
     test('four processes at once, the server killed and frozen in between', async () => {
-      const keys = `${host}:four:`
-      const theirs = { [LIMIT[host]]: 60, [WINDOW[host]]: 3_600_000 }
-      const ports = await Promise.all([1, 2, 3, 4].map(() => startWorker(host, keys, theirs)))
+      const ports = (await fourProcesses()).map((ports) => ports[host])
       const ofAll = (each) =>
         Promise.all(ports.flatMap((port) => Array.from({ length: each }, () => ask(port))))
       const tally = new Tally(60)
@@ -209,19 +206,27 @@ for (const host of NAMES) {
   })
 }
 
-/** Another process; it ends with this one. */
-async function startWorker(host, keys, theirs) {
-  const worker = spawn(
-    process.execPath,
-    ['test/worker.mjs', host, String(server.port), keys, JSON.stringify(theirs)],
-    {
-      stdio: ['ignore', 'pipe', 'inherit'],
-      cwd: new URL('..', import.meta.url),
-    },
-  )
-  closing.push(() => worker.kill())
+let workers
+/** Four processes, each of which serves all hosts: the ports of each. */
+function fourProcesses() {
+  workers ??= Promise.all([1, 2, 3, 4].map(startWorker))
+  return workers
+}
+
+/** Starts another process, which ends with this one, and gives the port of each host. */
+async function startWorker() {
+  const served = NAMES.map((host) => {
+    const theirs = { [LIMIT[host]]: 60, [WINDOW[host]]: 3_600_000 }
+    return [host, { prefix: `${host}:four:`, theirs }]
+  })
+  const words = ['test/worker.mjs', String(server.port), JSON.stringify(Object.fromEntries(served))]
+  const worker = spawn(process.execPath, words, {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    cwd: new URL('..', import.meta.url),
+  })
+  closeLater(() => worker.kill())
   const [said] = await once(worker.stdout, 'data')
-  return Number(said)
+  return JSON.parse(said)
 }
 
 test('the oldest version of express-rate-limit', async () => {
@@ -280,8 +285,7 @@ for (const host of ['express', 'hono']) {
         )
         assert.equal((await ask(port)).status, 200)
         await eventually('it is given back', async () => (await store.get('k')) === undefined)
-        const [row] = await client.call('RL.QUOTA', `${prefix}k`, '9/d')
-        assert.equal(Number(row[row.indexOf('used') + 1]), 1)
+        assert.equal(await used(client, `${prefix}k`, '9/d'), 1)
       }
     })
 
@@ -300,6 +304,34 @@ for (const host of ['express', 'hono']) {
         return answer
       })
       assert.equal(count(denied, 429), 6)
+    })
+
+    test('what cannot be given back is no error of the request', async () => {
+      const logger = listener()
+      const versions = host === 'express' ? [undefined, 'oldest'] : [undefined]
+      for (const error of [new Error('Socket closed'), new Error('NOPERM no right to rl.refund')]) {
+        const send = async ([name, ...words]) => {
+          if (name === 'RL.REFUND') throw error
+          return client.call(name, words)
+        }
+        for (const from of versions) {
+          const by = new Server(send, { ...PATIENT, logger })
+          const failing = await run(host, { skipFailedRequests: true }, { by, from })
+          assert.equal((await ask(failing.port, '/?fail')).status, 500)
+          await eventually('it is logged', () => logger.lines.length > 0)
+          assert.match(
+            logger.lines.join('\n'),
+            /^(error|warn): floodgate: .*(Socket closed|RL\.REFUND failed)/,
+          )
+          await by.check().catch(() => {})
+          await sleep(350) // the longest rest
+          logger.lines.length = 0
+          const fine = await run(host, { skipSuccessfulRequests: true }, { by, from })
+          assert.equal((await ask(fine.port)).status, 200)
+          await eventually('it is logged', () => logger.lines.length > 0)
+          logger.lines.length = 0
+        }
+      }
     })
 
     test('several limits at once', async () => {
@@ -382,9 +414,9 @@ describe('fastify: more', () => {
 
   test('block: who exceeds the limit is kept out, for longer each time', async () => {
     const clock = await startStillServer()
-    const ours = { client: patient(clock.client), block: '2m:grow=3' }
+    const ours = { client: patient(clock.operator), block: '2m:grow=3' }
     const { port, close } = await hosts.fastify(ours, { max: 2, timeWindow: 10_000 })
-    closing.push(close)
+    closeLater(close)
     const burst = async () => {
       const answers = await times(3, () => ask(port))
       assert.deepEqual(statuses(answers), [200, 200, 429])
@@ -407,7 +439,7 @@ describe('nestjs: more', () => {
   }
 
   test('blockDuration: who exceeds the limit is kept out for so long', async () => {
-    const { client, advance } = await startStillServer()
+    const { operator: client, advance } = await startStillServer()
     const storage = await storageOn(client)
     for (const [blockDuration, seconds] of [
       [60_000, 60], // the host's own default: ttl
@@ -435,7 +467,7 @@ describe('nestjs: more', () => {
   })
 
   test('a request half a window later: the default keeps out for a whole ttl, 0 until a unit is free', async () => {
-    const { client, advance } = await startStillServer()
+    const { operator: client, advance } = await startStillServer()
     const storage = await storageOn(client)
     const hit = (blockDuration) => storage.increment(`k${blockDuration}`, 60_000, 1, blockDuration, 'default')
     await Promise.all([hit(60_000), hit(0)])

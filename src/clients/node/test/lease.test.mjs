@@ -6,19 +6,12 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { test } from 'node:test'
 import { FailClosed, Lease, Limiter, LocalBucket, Server } from 'floodgate-redis'
-import {
-  IMPATIENT,
-  PATIENT,
-  ends,
-  dice,
-  eventually,
-  ioredis,
-  listener,
-  nodeRedis,
-  patient,
-  sleep,
-  startServer,
-} from './kit.mjs'
+import { ioredis, listener, nodeRedis, patient } from './clients.mjs'
+import { dice } from './numbers.mjs'
+import { calls as callsOf } from './operator.mjs'
+import { IMPATIENT, PATIENT } from './patience.mjs'
+import { startServer } from './servers.mjs'
+import { ends, eventually, sleep } from './waits.mjs'
 
 const INTERVAL = 100
 const PERIOD = 1000
@@ -236,15 +229,17 @@ test('where nothing can be leased it is told once, and each request is asked for
 })
 
 const server = await startServer()
-const operator = ioredis(server.port)
-const calls = async (name) => {
-  const stats = String(await operator.info('commandstats')).toLowerCase()
-  return Number(new RegExp(`cmdstat_${name}:calls=(\\d+)`).exec(stats)?.[1] ?? 0)
-}
+const { operator } = server
+const calls = (command) => callsOf(operator, command)
 const used = async (key) => {
   const limiter = new Limiter(patient(operator))
   return (await limiter.quota(key))?.rows[0].used ?? 0
 }
+const leases = (lease) =>
+  eventually('it leases', async () => {
+    for (let i = 0; i < 50; i++) if ((await lease.acquire()).source === 'lease') return true
+    return false
+  })
 
 for (const [name, connect] of [
   ['ioredis', () => ioredis(server.port)],
@@ -301,12 +296,7 @@ for (const [name, key, limits, give] of [
 test('limits that come later: it looks again after ten blocks, and leases again when it can', async () => {
   const asked = new Server(ioredis(server.port), { ...PATIENT, restMs: 1 })
   const lease = new Lease(new Limiter(asked), 'later', '1000000/h')
-  const leases = () =>
-    eventually('it leases', async () => {
-      for (let i = 0; i < 50; i++) if ((await lease.acquire()).source === 'lease') return true
-      return false
-    })
-  await leases()
+  await leases(lease)
   await operator.call('RL.PIN', 'later', '1000000/h:per=call')
   const { taken } = lease.counters
   let looks = 0
@@ -319,7 +309,7 @@ test('limits that come later: it looks again after ten blocks, and leases again 
   })
   assert.ok(lease.counters.taken <= taken + 10, `${taken} blocks, then ${lease.counters.taken}`)
   await operator.call('RL.UNPIN', 'later')
-  await leases()
+  await leases(lease)
   await lease.close()
 })
 
@@ -345,12 +335,7 @@ test('four processes at once, one of them killed: never more than the limit', as
 test('killed and frozen: the fallback decides, and afterwards it leases again', async () => {
   const asked = new Server(ioredis(server.port), IMPATIENT)
   const lease = new Lease(new Limiter(asked, { fallback: new LocalBucket(1, 5) }), 'away', '1000000/h')
-  const leases = () =>
-    eventually('it leases', async () => {
-      for (let i = 0; i < 50; i++) if ((await lease.acquire()).source === 'lease') return true
-      return false
-    })
-  await leases()
+  await leases(lease)
   for (const [breaks, mends] of [
     [() => server.kill(), () => server.start()],
     [() => server.freeze(), () => server.thaw()],
@@ -367,7 +352,7 @@ test('killed and frozen: the fallback decides, and afterwards it leases again', 
     // Five, and one a second.
     assert.ok(passed <= 5 + (performance.now() - start) / 1000, `${passed} passed`)
     await mends()
-    await leases()
+    await leases(lease)
   }
   await lease.close()
 })

@@ -3,10 +3,12 @@
 //   leaser.mjs PORT KEY LIMITS
 
 import { Lease, Limiter, Server } from 'floodgate-redis'
-import { PATIENT, ioredis, sleep } from './kit.mjs'
+import { newIoredis } from './new-ioredis.mjs'
+import { PATIENT } from './patience.mjs'
+import { sleep } from './waits.mjs'
 
 const [, , port, key, limits] = process.argv
-const client = ioredis(Number(port))
+const client = newIoredis(Number(port))
 // What a process has on lease when it dies is free again after 4 times this.
 const server = new Server(client, { ...PATIENT, timeoutMs: 5000 })
 const lease = new Lease(new Limiter(server), key, limits, { processes: 4 })

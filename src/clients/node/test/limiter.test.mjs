@@ -14,7 +14,13 @@ import {
   reserve,
   retryAfterSeconds,
 } from 'floodgate-redis'
-import { PATIENT, eventually, ioredis, nodeRedis, patient, sleep, startServer, times } from './kit.mjs'
+import { ioredis, nodeRedis, patient } from './clients.mjs'
+import { times } from './numbers.mjs'
+import { inLine } from './operator.mjs'
+import { PATIENT } from './patience.mjs'
+import { startServer } from './servers.mjs'
+import { eventually, sleep } from './waits.mjs'
+import { warningsDuring } from './warnings.mjs'
 
 const server = await startServer()
 const clients = {
@@ -32,7 +38,7 @@ const clients = {
     return (args) => client.sendCommand(args)
   },
 }
-const operator = ioredis(server.port)
+const { operator } = server
 const granted = (decisions) => decisions.map((decision) => decision.granted)
 
 let run = 0
@@ -146,13 +152,12 @@ for (const [name, connect] of Object.entries(clients)) {
       assert.ok(performance.now() - start > 600)
 
       await limiter.acquire(key('slow'), '1/h')
-      const inLine = async () => Number((await operator.call('RL.QUEUE', key('slow')))[0])
       const gone = new AbortController()
       const waiter = limiter.wait(key('slow'), '1/h', 20_000, { signal: gone.signal })
-      await eventually('it stands in line', async () => (await inLine()) === 1)
+      await eventually('it stands in line', async () => (await inLine(operator, key('slow'))) === 1)
       gone.abort()
       await assert.rejects(waiter, { name: 'AbortError' })
-      await eventually('it left the line', async () => (await inLine()) === 0)
+      await eventually('it left the line', async () => (await inLine(operator, key('slow'))) === 0)
       const tooLong = /WAIT must be at most 30000ms \(setting wait-max\)/
       await assert.rejects(limiter.wait(key('slow'), '1/h', 31_000), tooLong)
       const limits = { [key('slow')]: '1/h' }
@@ -173,7 +178,7 @@ test('past the most that may wait, one is denied at once', async () => {
   await limiter.acquire('full', '1/h')
   const gone = new AbortController()
   const first = limiter.wait('full', '1/h', 20_000, { signal: gone.signal })
-  await eventually('it stands in line', async () => (await operator.call('RL.QUEUE', 'full'))[0] === 1)
+  await eventually('it stands in line', async () => (await inLine(operator, 'full')) === 1)
   assert.equal(limiter.server.freeWaiters, 0)
   const { granted, index } = await limiter.wait('full', '1/h', 20_000)
   assert.deepEqual([granted, index], [0, -2])
@@ -183,7 +188,7 @@ test('past the most that may wait, one is denied at once', async () => {
 })
 
 test('a connection on which somebody waited is used again', async () => {
-  const operator = ioredis((await startServer()).port)
+  const { operator } = await startServer()
   const limiter = new Limiter(patient(operator))
   const clients = async () =>
     String(await operator.call('CLIENT', 'LIST'))
@@ -205,16 +210,13 @@ test('a connection on which somebody waited is used again', async () => {
 })
 
 test('a crowd that comes before the client is connected is served', async () => {
-  const warnings = []
-  const warned = (warning) => warnings.push(warning)
-  process.on('warning', warned)
-  for (const client of [ioredis(server.port), ioredis(server.port, { lazyConnect: true })]) {
-    const limiter = new Limiter(patient(client))
-    const decisions = await Promise.all([...Array(50)].map(() => limiter.acquire('crowd', '1000/h')))
-    assert.ok(decisions.every(({ source }) => source === 'redis'))
-  }
-  await sleep(10)
-  process.off('warning', warned)
+  const warnings = await warningsDuring(async () => {
+    for (const client of [ioredis(server.port), ioredis(server.port, { lazyConnect: true })]) {
+      const limiter = new Limiter(patient(client))
+      const decisions = await Promise.all([...Array(50)].map(() => limiter.acquire('crowd', '1000/h')))
+      assert.ok(decisions.every(({ source }) => source === 'redis'))
+    }
+  })
   assert.deepEqual(warnings, [])
 })
 

@@ -1,11 +1,13 @@
 // One of several processes that make the same: maker.mjs PORT once|dies
 
-import { Cache } from 'floodgate-redis'
-import { ioredis, patient, sleep } from './kit.mjs'
+import { Cache, Server } from 'floodgate-redis'
+import { newIoredis } from './new-ioredis.mjs'
+import { PATIENT } from './patience.mjs'
+import { sleep } from './waits.mjs'
 
 const [, , port, part] = process.argv
-const client = ioredis(Number(port))
-const server = patient(client)
+const client = newIoredis(Number(port))
+const server = new Server(client, PATIENT)
 if (part === 'dies') {
   await new Cache(server, 'dies', { holdMs: 500 }).once('x', async () => {
     await client.incr('makers:dying')

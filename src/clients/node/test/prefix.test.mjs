@@ -3,16 +3,22 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Breaker, Cache, Denied, FailClosed, Lease, Limiter, guarded, reserve } from 'floodgate-redis'
+import { Breaker, Cache, Denied, FailClosed, Lease, Limiter, Server, guarded, reserve } from 'floodgate-redis'
 import { FloodgateStore } from 'floodgate-redis/express'
 import { floodgateStore } from 'floodgate-redis/fastify'
 import { FloodgateThrottlerStorage } from 'floodgate-redis/nestjs'
-import { OldestIoredis, eventually, ioredis, nodeRedis, patient, startStillServer, times } from './kit.mjs'
+import { ioredis, nodeRedis, patient } from './clients.mjs'
+import { times } from './numbers.mjs'
+import { inLine, used as usedOf } from './operator.mjs'
+import { OldestIoredis } from './oldest.mjs'
+import { PATIENT } from './patience.mjs'
+import { startStillServer } from './servers.mjs'
+import { eventually } from './waits.mjs'
 
-const { port, client: operator, advance } = await startStillServer()
+const { port, operator, advance } = await startStillServer()
 const keys = async () => (await operator.keys('*')).sort()
 const call = (...words) => operator.call(...words)
-const used = async (key) => Number((await call('RL.QUOTA', key))[0][7])
+const used = (key) => usedOf(operator, key)
 
 // Patterns of keys take it word for word.
 const PREFIX = 'a*[b]?\\^:'
@@ -30,7 +36,8 @@ for (const [name, connect] of [
   const mine = (key) => PREFIX + key
   const connected = async () => {
     await operator.flushall()
-    const server = patient(await connect(PREFIX))
+    // What is given back is given back once more after this time.
+    const server = new Server(await connect(PREFIX), { ...PATIENT, timeoutMs: 5000 })
     return { server, limiter: new Limiter(server, { fallback: new FailClosed(), rememberDenials: false }) }
   }
   const areMine = async (...expected) => assert.deepEqual(await keys(), expected.map(mine).sort())
@@ -81,7 +88,7 @@ for (const [name, connect] of [
     await reserve(limiter, one, { waitMs: 1000 }, async () => {
       const gone = new AbortController()
       const waits = reserve(limiter, one, { waitMs: 20_000, signal: gone.signal }, () => assert.fail('done'))
-      await eventually('it stands in line', async () => (await call('RL.QUEUE', mine('k')))[0] === 1)
+      await eventually('it stands in line', async () => (await inLine(operator, mine('k'))) === 1)
       gone.abort()
       await assert.rejects(waits, { name: 'AbortError' })
     })

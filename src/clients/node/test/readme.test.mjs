@@ -6,12 +6,16 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { Breaker, Lease, Limiter, reserve } from 'floodgate-redis'
 import { ask, hosts } from './hosts.mjs'
-import { HANGS_MS, eventually, ioredis, nodeRedis, patient, startServer, times } from './kit.mjs'
+import { ioredis, nodeRedis, patient } from './clients.mjs'
+import { times } from './numbers.mjs'
+import { held } from './operator.mjs'
+import { startServer } from './servers.mjs'
+import { eventually, HANGS_MS } from './waits.mjs'
 
 const root = new URL('..', import.meta.url)
 const readme = readFileSync(new URL('README.md', root), 'utf8')
 const server = await startServer()
-const operator = ioredis(server.port)
+const { operator } = server
 
 const examples = [
   ...readme.matchAll(/```js\n(\/\/ (\w+\.mjs): .*\n[^`]*(?:`(?!``)[^`]*)*)```\n\n```text\n([^`]*)```/g),
@@ -105,18 +109,18 @@ test('rights: the core', async () => {
       { ttlMs: 300 },
       () => new Promise((end) => setTimeout(end, 250)),
     )
-    assert.equal((await operator.call('RL.RESERVATIONS', 'acl:r')).length, 0)
+    assert.equal(await held(operator, 'acl:r'), 0)
     await assert.rejects(
       reserve(limiter, { 'acl:r': 'concurrent:1' }, {}, () => Promise.reject(new Error('failed'))),
     )
-    assert.equal((await operator.call('RL.RESERVATIONS', 'acl:r')).length, 0)
+    assert.equal(await held(operator, 'acl:r'), 0)
     const lease = new Lease(limiter, 'acl:lease', '1000000/h')
     await eventually(
       'it leases',
       async () => (await times(20, () => lease.acquire())).at(-1).source === 'lease',
     )
     await lease.close()
-    assert.equal((await operator.call('RL.RESERVATIONS', 'acl:lease')).length, 0)
+    assert.equal(await held(operator, 'acl:lease'), 0)
     limiter.server.close()
   }
 })

@@ -22,7 +22,8 @@ test('moduleResolution node', (t) => {
   symlinkSync(root, join(modules, 'floodgate-redis'))
   copyFileSync(join(root, 'test', 'types.cts'), join(dir, 'types.ts'))
   const tsc = join(root, 'node_modules', 'typescript-oldest', 'bin', 'tsc')
-  const options = '--noEmit --strict --skipLibCheck --esModuleInterop --target es2022 --module commonjs'
+  const options =
+    '--noEmit --strict --skipLibCheck --esModuleInterop --target es2022 --lib es2022 --module commonjs'
   const args = [...options.split(' '), '--moduleResolution', 'node', '--types', 'node', 'types.ts']
   const { status, stdout } = spawnSync(process.execPath, [tsc, ...args], { cwd: dir, encoding: 'utf8' })
   assert.equal(status, 0, stdout)

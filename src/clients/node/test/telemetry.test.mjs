@@ -4,7 +4,9 @@ import assert from 'node:assert/strict'
 import { createRequire } from 'node:module'
 import { test } from 'node:test'
 import { metrics } from '@opentelemetry/api'
-import { ioredis, patient, startServer, times } from './kit.mjs'
+import { ioredis } from './clients.mjs'
+import { times } from './numbers.mjs'
+import { startServer } from './servers.mjs'
 
 const server = await startServer()
 const client = ioredis(server.port)

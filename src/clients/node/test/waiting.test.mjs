@@ -5,23 +5,19 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Redis } from 'ioredis'
 import { Breaker, Cache, Closed, FailOpen, Limiter, Server, guarded, reserve } from 'floodgate-redis'
-import {
-  OldestIoredis,
-  PATIENT,
-  ends,
-  eventually,
-  ioredis,
-  listener,
-  nodeRedis,
-  patient,
-  startServer,
-  startWay,
-  times,
-} from './kit.mjs'
+import { BOTH, ioredis, listener, nodeRedis, patient } from './clients.mjs'
+import { times } from './numbers.mjs'
+import { inLine as inLineOf } from './operator.mjs'
+import { OldestIoredis } from './oldest.mjs'
+import { PATIENT } from './patience.mjs'
+import { startServer } from './servers.mjs'
+import { ends, eventually } from './waits.mjs'
+import { warningsDuring } from './warnings.mjs'
+import { startWay } from './ways.mjs'
 
 const server = await startServer()
-const operator = ioredis(server.port)
-const inLine = async (key) => (await operator.call('RL.QUEUE', key))[0]
+const { operator } = server
+const inLine = (key) => inLineOf(operator, key)
 
 const CLIENTS = {
   ioredis: (port) => ioredis(port),
@@ -32,7 +28,7 @@ const CLIENTS = {
 for (const [name, connect] of Object.entries(CLIENTS)) {
   test(`${name}: a server that takes no more connections decides all the same`, async () => {
     const full = await startServer()
-    const operator = ioredis(full.port)
+    const { operator } = full
     const logger = listener()
     const server = new Server(await connect(full.port), { ...PATIENT, logger })
     const limiter = new Limiter(server, { fallback: new FailOpen(), rememberDenials: false })
@@ -150,19 +146,17 @@ test('where only Sentinel is away, the master decides all the same', async () =>
 })
 
 test('many requests that share one signal are no leak of listeners', async () => {
-  const warnings = []
-  const warned = (warning) => warnings.push(String(warning))
-  process.on('warning', warned)
-  for (const client of [ioredis(server.port), await nodeRedis(server.port)]) {
-    const limiter = new Limiter(patient(client))
-    const { signal } = new AbortController()
-    const all = (ask) => Promise.all(Array.from({ length: 30 }, ask))
-    await all(() => limiter.acquire('shared', '1000/h', { signal }))
-    await all(() => limiter.wait('shared', '1000/h', 1000, { signal }))
-    await all(() => new Breaker(limiter.server, 'breaker:shared', '3').call(() => 1, { signal }))
-    await all(() => limiter.acquireWithHeaders('shared', '1000/h', { signal }))
-  }
-  process.off('warning', warned)
+  const warnings = await warningsDuring(async () => {
+    for (const [, connect] of BOTH) {
+      const limiter = new Limiter(patient(await connect(server.port)))
+      const { signal } = new AbortController()
+      const all = (ask) => Promise.all(Array.from({ length: 30 }, ask))
+      await all(() => limiter.acquire('shared', '1000/h', { signal }))
+      await all(() => limiter.wait('shared', '1000/h', 1000, { signal }))
+      await all(() => new Breaker(limiter.server, 'breaker:shared', '3').call(() => 1, { signal }))
+      await all(() => limiter.acquireWithHeaders('shared', '1000/h', { signal }))
+    }
+  })
   assert.deepEqual(warnings, [])
 })
 

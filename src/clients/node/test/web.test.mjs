@@ -5,10 +5,13 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import http from 'node:http'
 import { after, test } from 'node:test'
-import { eventually, ioredis, startServer, times } from './kit.mjs'
+import { times } from './numbers.mjs'
+import { held, inLine as inLineOf, used as usedOf } from './operator.mjs'
+import { startServer } from './servers.mjs'
+import { eventually } from './waits.mjs'
 
 const server = await startServer()
-const operator = ioredis(server.port)
+const { operator } = server
 const web = spawn(process.execPath, ['examples/web.mjs'], {
   cwd: new URL('..', import.meta.url),
   env: { ...process.env, REDIS_URL: server.url, REDIS_PATIENCE_MS: '20000', PORT: '0' },
@@ -34,18 +37,14 @@ async function ask(request, localAddress = '127.0.0.1') {
 }
 
 const statuses = (answers) => answers.map(({ status }) => status)
-const used = async (key) => {
-  const [row] = await operator.call('RL.QUOTA', key)
-  return Number(row instanceof Array ? row[row.indexOf('used') + 1] : row.used)
-}
-const isSettled = (key) =>
-  eventually('it is settled', async () => (await operator.call('RL.RESERVATIONS', key)).length === 0)
+const used = (key) => usedOf(operator, key)
+const isSettled = (key) => eventually('it is settled', async () => (await held(operator, key)) === 0)
 /** How requests that stood in line ended. */
 const ended = async (how) => {
   const [, times] = new RegExp(`waiting_${how}:(\\d+)`).exec(await operator.info('floodgate'))
   return Number(times)
 }
-const inLine = async (key) => Number((await operator.call('RL.QUEUE', key))[0])
+const inLine = (key) => inLineOf(operator, key)
 
 test('every request is limited, and says how its caller stands', async () => {
   const first = await ask('GET /hello', '127.0.0.2')

@@ -1,17 +1,21 @@
-// A process of its own that serves one host with a plug-in:
+// A process of its own that serves hosts with their plug-ins:
 //
-//   node worker.mjs HOST PORT-OF-REDIS PREFIX OPTIONS-OF-THE-HOST
+//   node worker.mjs PORT-OF-REDIS '{ "HOST": { "prefix": …, "theirs": OPTIONS-OF-THE-HOST }, … }'
 //
-// It says its port.
+// It says the port of each host.
 
 import { Server } from 'floodgate-redis'
 import { hosts } from './hosts.mjs'
-import { PATIENT, ioredis } from './kit.mjs'
+import { newIoredis } from './new-ioredis.mjs'
+import { PATIENT } from './patience.mjs'
 
 // An outage is tried with it, and what is granted on a busy machine.
 const TIMEOUT_MS = 5000
 
-const [, , host, port, prefix, theirs] = process.argv
-const client = new Server(ioredis(Number(port)), { ...PATIENT, timeoutMs: TIMEOUT_MS })
-const running = await hosts[host]({ client, prefix }, JSON.parse(theirs))
-console.log(running.port)
+const [, , redis, served] = process.argv
+const ports = {}
+for (const [host, { prefix, theirs }] of Object.entries(JSON.parse(served))) {
+  const client = new Server(newIoredis(Number(redis)), { ...PATIENT, timeoutMs: TIMEOUT_MS })
+  ports[host] = (await hosts[host]({ client, prefix }, theirs)).port
+}
+console.log(JSON.stringify(ports))
