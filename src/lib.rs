@@ -46,6 +46,7 @@ static LISTENERS: &[&[server::events::EventListener]] = &[
     limiter::breaker::open::LISTENERS,
     limiter::copies::LISTENERS,
     limiter::operated::LISTENERS,
+    limiter::unnoticed::LISTENERS,
     types::intern::LISTENERS,
     types::cbcircuit::rules::LISTENERS,
 ];

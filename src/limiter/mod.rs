@@ -30,6 +30,7 @@ pub mod reply;
 pub mod reserve;
 pub mod resolve;
 pub mod track;
+pub mod unnoticed;
 pub mod words;
 
 pub use error::Error;

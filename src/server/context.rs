@@ -2,7 +2,7 @@
 
 use super::main_thread::{MainThread, MainThreadCell};
 use crate::core::time::Micros;
-use crate::server::ffi::api::{call, call_if_there};
+use crate::server::ffi::api::{call, call_if_there, constant};
 use crate::server::ffi::log;
 use redis_module::raw;
 use std::ffi::c_int;
@@ -174,6 +174,19 @@ impl Context<'_> {
         let result = run();
         self.select(before);
         result
+    }
+
+    /// Runs `run` in each database of the server.
+    pub fn in_each_database(&self, mut run: impl FnMut(i32)) {
+        let before = self.database();
+        for database in 0.. {
+            // SAFETY: the context is live. The server refuses a number that it has no database for.
+            if unsafe { call!(RedisModule_SelectDb(self.raw, database)) } != constant(raw::REDISMODULE_OK) {
+                break;
+            }
+            run(database);
+        }
+        self.select(before);
     }
 
     /// A context of our own, for code that has none. `None` if the server makes no such contexts.

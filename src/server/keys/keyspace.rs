@@ -74,9 +74,12 @@ struct Arrivals {
     /// A context of our own: the subscription is made where no other context exists.
     ctx: Option<Context<'static>>,
     are_told: bool,
+    /// True if somebody wanted them during a load, and the server could not be asked for them then.
+    were_missed: bool,
 }
 
-static ARRIVALS: MainThreadCell<Arrivals> = MainThreadCell::new(Arrivals { ctx: None, are_told: false });
+static ARRIVALS: MainThreadCell<Arrivals> =
+    MainThreadCell::new(Arrivals { ctx: None, are_told: false, were_missed: false });
 
 /// Makes the server report [`KeyspaceChange::Arrived`] from now on.
 ///
@@ -85,8 +88,12 @@ static ARRIVALS: MainThreadCell<Arrivals> = MainThreadCell::new(Arrivals { ctx: 
 /// one.
 pub fn want_arrivals(main: MainThread) {
     let mut arrivals = ARRIVALS.of(main).borrow_mut();
-    let Arrivals { ctx: Some(ctx), are_told } = &mut *arrivals else { return };
-    if *are_told || left_database::may_not_be_told(ctx) {
+    let Arrivals { ctx: Some(ctx), are_told, were_missed } = &mut *arrivals else { return };
+    if *are_told {
+        return;
+    }
+    if left_database::may_not_be_told(ctx) {
+        *were_missed = true;
         return;
     }
     *are_told = true;
@@ -101,6 +108,12 @@ pub fn want_arrivals(main: MainThread) {
             Some(noticed)
         ));
     }
+}
+
+/// True if the load that is over brought values to keys of which the server told nothing, although
+/// [`want_arrivals`] asked. Asking once resets it.
+pub fn take_missed_arrivals(main: MainThread) -> bool {
+    std::mem::take(&mut ARRIVALS.of(main).borrow_mut().were_missed)
 }
 
 /// Calls `listener` from now on. Calling this once is enough. The listener must not write to keys.

@@ -404,6 +404,39 @@ fn blocked_and_pinned_keys_whatever_they_are_renamed_to() {
     assert_eq!(names(&server), [""; 0]);
 }
 
+/// Valkey 8.1 to 9.1.1 reports no key while it loads an AOF.
+#[test]
+fn names_that_an_aof_changes_are_listed_after_a_restart() {
+    let mut server = Server::builder().args(["--appendonly", "yes", "--appendfsync", "always"]).start();
+    for set in
+        ["RL.BLOCK blocked FOREVER", "RL.PIN pinned 5/s", "CB.FORCE forced OPEN", "RL.BLOCK moved FOREVER"]
+    {
+        server.ok(set);
+    }
+    server.ok("RENAME blocked blocked-2");
+    server.ok("RENAME pinned pinned-2");
+    server.ok("RENAME forced forced-2");
+    server.line("COPY blocked-2 blocked-3");
+    server.line("COPY pinned-2 pinned-3 DB 3");
+    server.line("MOVE moved 3");
+    let lists = || ["BLOCKED", "PINNED", "FORCED", "OPEN"].map(|list| format!("RL.TOP {list}"));
+    let names = |server: &Server| {
+        lists()
+            .map(|list| said(server, &list).into_iter().map(|row| words(row).remove(0)).collect::<Vec<_>>())
+    };
+    let before = names(&server);
+    assert_eq!(
+        before,
+        [&["blocked-2", "blocked-3", "moved"][..], &["pinned-2", "pinned-3"], &["forced-2"], &["forced-2"],]
+    );
+    server.kill9();
+    server.restart();
+    assert_eq!(names(&server), before);
+    // It follows them from then on.
+    server.ok("RENAME blocked-3 blocked-4");
+    assert_eq!(names(&server)[0], ["blocked-2", "blocked-4", "moved"]);
+}
+
 /// COPY and RESTORE take away the value that they replace after they made the new one.
 #[test]
 fn a_copy_over_another_key_is_listed_since_the_same_time() {
