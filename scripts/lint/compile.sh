@@ -18,7 +18,8 @@ esac
 
 # What rustc is asked, without where it writes and how it tells: cargo would take what these write for
 # rustc's.
-crate=() as_tests=() documented=(--document-private-items) value_is_left_out=
+crate=() as_tests=() value_is_left_out=
+documented=(--document-private-items -A rustdoc::private-intra-doc-links)
 for argument; do
     if [ -n "$value_is_left_out" ]; then
         value_is_left_out=
@@ -39,7 +40,7 @@ done
 read_crate() {
     clippy-driver "$rustc" "${crate[@]}" "${as_tests[@]}" -D warnings --emit=metadata --out-dir "$scratch" || return
     # The documentation of tests is not read.
-    [ ${#as_tests[@]} -gt 0 ] || rustdoc "${crate[@]}" "${documented[@]}" -D warnings --out-dir "$scratch/doc"
+    [ ${#as_tests[@]} -gt 0 ] || rustdoc "${crate[@]}" -D warnings "${documented[@]}" --out-dir "$scratch/doc"
 }
 
 scratch=$(mktemp -d)
