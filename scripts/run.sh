@@ -48,12 +48,16 @@ Ctrl-C stops it; nothing is kept on disk.
     done
 ) &
 
-"$server" --port "$port" --bind 127.0.0.1 --save '' --appendonly no "$@" --loadmodule "$module" &
-pid=$!
+pid=
 # A server ignores that its terminal was closed: nobody would find it. Under nohup that is ignored here, too.
-trap 'kill "$pid" 2>/dev/null || true' HUP TERM
+stop() { stopped=yes; [ -z "$pid" ] || kill "$pid" 2>/dev/null || true; }
+trap stop HUP TERM
 # Ctrl-C reaches the server itself.
 trap : INT
+"$server" --port "$port" --bind 127.0.0.1 --save '' --appendonly no "$@" --loadmodule "$module" &
+pid=$!
+# The signal may have come before there was a server.
+[ -z "${stopped:-}" ] || stop
 status=0
 wait "$pid" || status=$?
 # A signal ends the waiting before the server has ended.
