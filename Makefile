@@ -7,12 +7,16 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 # CI takes Cargo.lock as it is committed.
 LOCKED := $(if $(CI),--locked)
 
+# Where cargo builds, whatever a configuration of cargo says: the scripts look there.
+build run demo replay envoy package libraries images-context images-test bench bench-check monitor-test instructions: \
+	export CARGO_TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+
 .DEFAULT_GOAL := help
 .PHONY: help build run demo replay envoy lint advisories test test-servers test-litellm torture monitor monitor-check monitor-test bench bench-check instructions reference package libraries images-context images-test walk clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
-		printf '  make %-14s %s\n' "$$name" "$$text"; done
+		printf '  make %-14s %s\n' "$$name" "$$text"; done || [ $$? -eq 141 ] # a reader that stops early
 
 # The revision is told, not looked for: the package says also whether the tree was
 # changed, and one build serves all.
@@ -28,17 +32,19 @@ demo: build ## Replay a web server's log (LOG=file, LIMITS=10/s) and show who is
 	@scripts/demo.py
 
 # Its own profile: the module's whole-program optimisation would take minutes
-# and gain nothing, for the time goes into reading.
+# and gain nothing, for the time goes into reading. LOG is one file, whose name may
+# have blanks, or names and patterns as the shell takes them.
 replay: ## What would limits have done to a log? LOG=access.log LIMITS='30/m,1000/h' [FIELDS='time=ts,key=request.client_ip' BY=user TOP=n CSV=file TIMELINE=file PICTURE=file.svg]
 	$(if $(LOG),,@echo 'replay: no log was given: name a file, for example LOG=access.log' >&2; exit 1)
 	@scripts/setup.sh
 	@if [ -x "$${CARGO_TARGET_DIR:-target}/replay/replay" ]; then quiet=--quiet; else quiet=; \
 		echo 'replay: building the tool, once; that takes about two minutes' >&2; fi; \
 	cargo build $$quiet --profile replay --features replay --bin replay $(LOCKED)
-	@"$${CARGO_TARGET_DIR:-target}/replay/replay" $(if $(LIMITS),--limits '$(LIMITS)') $(if $(BY),--by '$(BY)') \
+	@if [ -e "$$LOG" ]; then set -- "$$LOG"; else set -- $(LOG); fi; \
+	"$${CARGO_TARGET_DIR:-target}/replay/replay" $(if $(LIMITS),--limits '$(LIMITS)') $(if $(BY),--by '$(BY)') \
 		$(if $(FIELDS),--fields '$(FIELDS)') \
 		$(if $(TOP),--top '$(TOP)') $(if $(CSV),--csv '$(CSV)') $(if $(TIMELINE),--timeline '$(TIMELINE)') \
-		$(if $(PICTURE),--picture '$(PICTURE)') $(LOG)
+		$(if $(PICTURE),--picture '$(PICTURE)') -- "$$@"
 
 envoy: ## Build the rate limit service for Envoy: target/replay/floodgate-envoy (src/bin/envoy/README.md)
 	@scripts/setup.sh

@@ -22,6 +22,7 @@ import ipaddress
 import os
 import random
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -91,18 +92,25 @@ def read_log():
     if not path:
         source, requests, passed_over = "generated traffic", generated(), 0
     else:
+        parsed = []
         try:
             with open(path, "rb") as file:
                 opened = gzip.open if file.read(2) == b"\x1f\x8b" else open
-            with opened(path, "rt", encoding="utf-8", errors="replace") as lines:
-                parsed = [parse(line) for line in lines]
+            # Editors of Windows put a mark in front of a file.
+            with opened(path, "rt", encoding="utf-8-sig", errors="replace") as lines:
+                for line in lines:
+                    parsed.append(parse(line))
         except (OSError, EOFError, zlib.error) as error:
-            fail("cannot read %s: %s" % (path, getattr(error, "strerror", None) or error))
+            why = getattr(error, "strerror", None) or error
+            # What is there of a log that is still being packed is worth a look.
+            if not parsed:
+                fail("cannot read %s: %s" % (path, why))
+            sys.stderr.write("demo: %s was read only in part: %s\n" % (path, why))
         source = os.path.basename(path)
         requests = [request for request in parsed if request]
         passed_over = len(parsed) - len(requests)
     if not requests:
-        fail("%s holds no request in the common log format" % source)
+        fail("%s holds no request in the common log format (make replay reads other formats)" % source)
     # Servers log a request when it ends, so the lines are not quite in order.
     requests.sort(key=lambda request: request[1])
     return source, requests, passed_over
@@ -163,7 +171,7 @@ class Server:
         target = os.environ.get("CARGO_TARGET_DIR") or os.path.join(ROOT, "target")
         module = os.environ.get("FLOODGATE_MODULE") or os.path.join(target, "release", "libfloodgate.so")
         if not os.path.exists(module):
-            fail("the module is not built: run make build")
+            fail("the module is not built: %s is missing (make build makes it)" % module)
         self.folder = tempfile.TemporaryDirectory(prefix="floodgate-demo-")
         self.path = os.path.join(self.folder.name, "socket")
         program = os.environ.get("FLOODGATE_SERVER", "redis-server")
@@ -360,5 +368,14 @@ def tell(limits, top, source, requests, passed_over, addresses, took):
     print("try LIMITS=bucket:30/m:burst=50,500/h or LOG=/path/to/access.log")
 
 
+def end(number, _):
+    """Whoever ends it by a signal finds no server left over: what it uses is closed on the way out."""
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
+    # A terminal that is closed sends SIGHUP; under nohup that is ignored, and stays so.
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(name) != signal.SIG_IGN:
+            signal.signal(name, end)
     main()

@@ -8,10 +8,14 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 port=${PORT:-6379}
 server=${FLOODGATE_SERVER:-redis-server}
-module=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/release/libfloodgate.so
+module=$(realpath -m -- "${CARGO_TARGET_DIR:-target}")/release/libfloodgate.so
 
 if ! [[ $port =~ ^[0-9]{1,5}$ ]] || [ "$((10#$port))" -lt 1 ] || [ "$((10#$port))" -gt 65535 ]; then
     echo "run: PORT=$port is not a port: 1 to 65535" >&2
+    exit 1
+fi
+if [ ! -e "$module" ]; then
+    echo "run: the module is not built: $module is missing (make build makes it)" >&2
     exit 1
 fi
 if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
@@ -44,4 +48,21 @@ Ctrl-C stops it; nothing is kept on disk.
     done
 ) &
 
-exec "$server" --port "$port" --bind 127.0.0.1 --save '' --appendonly no "$@" --loadmodule "$module"
+pid=
+# A server ignores that its terminal was closed: nobody would find it. Under nohup that is ignored here, too.
+stop() { stopped=yes; [ -z "$pid" ] || kill "$pid" 2>/dev/null || true; }
+trap stop HUP TERM
+# Ctrl-C reaches the server itself.
+trap : INT
+"$server" --port "$port" --bind 127.0.0.1 --save '' --appendonly no "$@" --loadmodule "$module" &
+pid=$!
+# The signal may have come before there was a server.
+[ -z "${stopped:-}" ] || stop
+status=0
+wait "$pid" || status=$?
+# A signal ends the waiting before the server has ended.
+while kill -0 "$pid" 2>/dev/null; do
+    status=0
+    wait "$pid" || status=$?
+done
+exit "$status"

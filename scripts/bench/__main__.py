@@ -384,12 +384,16 @@ def share(names, seconds):
 
 def main():
     options = parse()
-    # So that servers are stopped also when we are.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    # So that servers are stopped, and their folders go, also when we are stopped. A terminal that is
+    # closed sends SIGHUP; under nohup that is ignored, and stays so.
+    for name in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
+        if signal.getsignal(name) != signal.SIG_IGN:
+            signal.signal(name, lambda number, _: sys.exit(128 + number))
     parts = Parts()
-    parts.libraries = [f"{name} {version}" for name, version in sorted(peers.versions().items())]
+    # First the server: where none starts, nothing need be installed.
     with Server() as server:
         parts.server = server.version()
+        parts.libraries = [f"{name} {version}" for name, version in sorted(peers.versions().items())]
         say(report.heading(server, parts.libraries))
     os.sched_setaffinity(0, {cores()[1]})
     end = time.monotonic() + options.minutes * 60

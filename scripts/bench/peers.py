@@ -55,6 +55,7 @@ class Language:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if done.exists() and done.read_text() == wanted:
                 return
+            print(f"bench: installing {', '.join(self.packages)} into {self.folder}", file=sys.stderr, flush=True)
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir()
             for command in self.commands():

@@ -112,9 +112,15 @@ class Server:
     def __init__(
         self, *settings, module=True, module_arguments=(), others=(), wrap=(), program=PROGRAM, on_cores=ALLOWED[:1]
     ):
-        self.folder = tempfile.mkdtemp(prefix="floodgate-bench-")
-        self.port = free_port()
         self.program = program
+        if module and not os.path.exists(module_path()):
+            raise SystemExit(f"bench: the module is not built: {module_path()} is missing (make build makes it)")
+        try:
+            told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise SystemExit(f"bench: cannot run {program}: {getattr(error, 'strerror', None) or error}") from None
+        self.port = free_port()
+        self.folder = tempfile.mkdtemp(prefix="floodgate-bench-")
         command = [
             *wrap,
             program,
@@ -130,7 +136,7 @@ class Server:
             os.path.join(self.folder, "log"),
             *settings,
         ]
-        if "6.2." not in subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout:
+        if "6.2." not in told:
             # Since 7.0 DEBUG must be asked for.
             command += ["--enable-debug-command", "local"]
         if module:
@@ -144,7 +150,11 @@ class Server:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        self.client = self._connect()
+        try:
+            self.client = self._connect()
+        except BaseException:
+            self._end()
+            raise
 
     def _connect(self):
         for _ in range(600):
@@ -158,7 +168,7 @@ class Server:
             time.sleep(0.1)
         log = os.path.join(self.folder, "log")
         text = pathlib.Path(log).read_text(errors="replace")[-2000:] if os.path.exists(log) else ""
-        raise RuntimeError(f"{self.program} did not start:\n{text}")
+        raise SystemExit(f"bench: {self.program} does not start; its log:\n{text}")
 
     def __call__(self, *args):
         return self.client(*args)
@@ -183,6 +193,9 @@ class Server:
 
     def stop(self):
         self.client.close()
+        self._end()
+
+    def _end(self):
         self.process.terminate()
         try:
             self.process.wait(20)

@@ -18,7 +18,7 @@ check() {
     "$@" || failed+=("$name")
 }
 
-mapfile -t scripts < <(git grep -lE '^#!.*\b(ba)?sh$' -- '*.sh' .ci)
+mapfile -t scripts < <(git grep -lE '^#!.*\b(ba)?sh$' -- '*.sh' .ci scripts/package)
 check shellcheck shellcheck -x "${scripts[@]}"
 check ruff ruff check --quiet scripts src/clients tests
 check 'ruff format' ruff format --check --quiet scripts

@@ -39,6 +39,9 @@ rate limit service for Envoy, with Floodgate's decisions
  To start it: "systemctl enable --now floodgate-envoy".
 DESCRIPTION
 printf '%s\n' /etc/floodgate-envoy/limits.yaml /etc/default/floodgate-envoy >"$root/DEBIAN/conffiles"
+for script in prerm postinst; do
+    install -m 755 "scripts/package/floodgate-envoy.$script" "$root/DEBIAN/$script"
+done
 deb floodgate-envoy
 
 name=floodgate-envoy-$version-$arch

@@ -46,7 +46,8 @@ CONTROL
 deb() {
     local file=$out/$1_$version-1_$arch.deb
     (cd "$root" && find etc usr -type f -print0 | sort -z | xargs -0 md5sum) >"$root/DEBIAN/md5sums"
-    chmod 644 "$root"/DEBIAN/*
+    # Scripts of the package stay programs.
+    find "$root/DEBIAN" -type f ! -perm /111 -exec chmod 644 {} +
     dpkg-deb --build --root-owner-group -Zxz "$root" "$file" >/dev/null
     echo "$file"
 }

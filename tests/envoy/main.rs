@@ -16,6 +16,7 @@ mod cluster;
 mod examples;
 mod kuadrant;
 mod leases;
+mod log;
 mod modes;
 mod operate;
 mod package;

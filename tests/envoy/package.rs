@@ -46,6 +46,36 @@ fn both_packages_bring_a_program_that_runs() {
     }
 }
 
+/// Nothing goes on running whose package is gone.
+#[test]
+fn the_package_stops_its_service_and_starts_a_new_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = root().join("scripts/package/envoy.sh");
+    let made = run(Command::new(script).arg(env!("CARGO_BIN_EXE_floodgate-envoy")).arg(dir.path()));
+    let (control, asked) = (dir.path().join("control"), dir.path().join("asked"));
+    run(Command::new("dpkg-deb").arg("--control").arg(made.lines().next().unwrap()).arg(&control));
+    let systemctl = dir.path().join("systemctl");
+    fs::write(&systemctl, format!("#!/bin/sh\necho \"$*\" >>'{}'\n", asked.display())).unwrap();
+    run(Command::new("chmod").arg("+x").arg(&systemctl));
+    let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
+    // A machine that systemd runs, whatever this one is.
+    let done = |name: &str, args: &[&str]| {
+        let text = fs::read_to_string(control.join(name)).unwrap();
+        assert!(text.contains("/run/systemd/system"), "{name}: other machines are left alone");
+        let script = text.replace("/run/systemd/system", dir.path().to_str().unwrap());
+        let _ = fs::remove_file(&asked);
+        run(Command::new("sh").arg("-c").arg(script).arg(name).args(args).env("PATH", &path));
+        fs::read_to_string(&asked).unwrap_or_default()
+    };
+    assert_eq!(done("prerm", &["remove"]), "disable --quiet --now floodgate-envoy.service\n");
+    assert_eq!(done("prerm", &["upgrade", "0.2.0-1"]), "");
+    assert_eq!(
+        done("postinst", &["configure", "0.1.0-1"]),
+        "daemon-reload\ntry-restart floodgate-envoy.service\n"
+    );
+    assert_eq!(done("postinst", &["configure", ""]), "", "the first time nothing starts unasked");
+}
+
 /// `systemd-analyze verify` takes a unit with unknown keys, but says so. It looks
 /// for what the unit starts and follows, so a root has all of it.
 #[test]

@@ -385,6 +385,41 @@ fn what_is_no_log_is_counted_or_refused() {
     );
 }
 
+/// Who rotates logs packs them in many ways: what is not read is named, with what reads it.
+#[test]
+fn a_log_in_another_form_is_named_with_what_reads_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("access.log.1");
+    let name = path.to_str().unwrap();
+    let mut tar = vec![b'a'; 512];
+    tar[257..262].copy_from_slice(b"ustar");
+    tar.extend(line("1.1.1.1", 0).into_bytes());
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    packed.write_all(&tar).unwrap();
+    let packed = packed.finish().unwrap();
+    for (start, what, program) in [
+        (&b"\x28\xb5\x2f\xfd\x84"[..], "packed by zstd", "zstd -dc"),
+        (b"\xfd7zXZ\0\0", "packed by xz", "xz -dc"),
+        (b"BZh91AY", "packed by bzip2", "bzip2 -dc"),
+        (b"PK\x03\x04\x14", "a zip archive", "unzip -p"),
+        (b"\xff\xfe1\0", "UTF-16", "iconv -f UTF-16 -t UTF-8"),
+        (b"\xfe\xff\x001", "UTF-16", "iconv -f UTF-16 -t UTF-8"),
+        (&tar, "a tar archive", "tar -xOf"),
+        (&packed, "a tar archive", "tar -xOf"),
+    ] {
+        fs::write(&path, start).unwrap();
+        let output = replay(&["--limits", "1/m", name]);
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(
+            String::from_utf8_lossy(&output.stderr).trim_end(),
+            format!(
+                "replay: cannot read {name}: it is {what}, and logs are read plain or packed by gzip. \
+                 Use: {program} '{name}' | make replay LOG=- …"
+            )
+        );
+    }
+}
+
 /// The same requests as an access log, as JSON lines and as a load balancer's
 /// words: the same table but for the heading of the keys.
 #[test]
@@ -620,7 +655,7 @@ fn what_is_wrong_is_said() {
             vec!["--limits", "1/m", "/nowhere/at.all"],
             "cannot read /nowhere/at.all: No such file or directory (os error 2)",
         ),
-        (vec!["--limits", "1/m", empty], "no line is a request in the common or combined log format"),
+        (vec!["--limits", "1/m", empty], "there is no line to read: the log is empty"),
         (
             vec!["--limits", "1/m", "--timeline", "/nowhere/at.all", one],
             "cannot write /nowhere/at.all: No such file or directory (os error 2)",

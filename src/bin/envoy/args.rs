@@ -45,7 +45,7 @@ pub enum ArgsError {
     /// An option does not take this value.
     #[error("--{0} {1}: {2}")]
     Value(&'static str, String, String),
-    /// An option is missing.
+    /// An option is missing, or contradicts another.
     #[error("{0}")]
     Missing(&'static str),
 }
@@ -144,7 +144,13 @@ impl OptionsDraft {
     /// Takes one option and its value.
     fn option(&mut self, name: &str, parser: &mut Parser) -> Result<(), ArgsError> {
         match name {
-            "config" => self.config = Some(parser.value()?.into()),
+            "config" => {
+                // The limits of the first one would be missing without a word.
+                if self.config.replace(parser.value()?.into()).is_some() {
+                    let way = "--config was given twice: put the files into one folder, and name that";
+                    return Err(ArgsError::Missing(way));
+                }
+            }
             "redis" => self.endpoint.urls.push(parser.value()?.string()?),
             "cluster" => self.endpoint.cluster = true,
             "redis-password" => self.endpoint.password_file = Some(parser.value()?.into()),
@@ -185,10 +191,10 @@ impl OptionsDraft {
         }
         for url in &endpoint.urls {
             if let Err(why) = redis::IntoConnectionInfo::into_connection_info(url.as_str()) {
-                let reason = if url.contains("://") {
-                    why.to_string()
-                } else {
-                    format!("is not a URL, write redis://{url}")
+                let reason = match url.split_once("://") {
+                    None => format!("is not a URL, write redis://{url}"),
+                    Some(("redis" | "rediss" | "unix", _)) => why.to_string(),
+                    Some(_) => "begins with none of redis://, rediss:// and unix://".to_owned(),
                 };
                 return Err(ArgsError::Value("redis", url.clone(), reason));
             }
@@ -277,7 +283,14 @@ mod tests {
             ("--config c --algorithm leaky", "takes fixed, sliding or bucket"),
             ("--config c --headers draft", "takes ratelimit"),
             ("--config c --prefix {a}", "hash tag"),
-            ("--config c --redis http://a", "--redis http://a"),
+            (
+                "--config c --redis http://a",
+                "--redis http://a: begins with none of redis://, rediss:// and unix://",
+            ),
+            (
+                "--config c --config d",
+                "--config was given twice: put the files into one folder, and name that",
+            ),
             (
                 "--config c --redis 127.0.0.1:6379",
                 "--redis 127.0.0.1:6379: is not a URL, write redis://127.0.0.1:6379",

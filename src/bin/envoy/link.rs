@@ -1,7 +1,9 @@
 //! The connection to Redis. All requests share one. A task of its own connects again after a loss,
 //! and meanwhile a request gets an error at once.
 
+use crate::log::log;
 use crate::refused::{self, RefusedCommands};
+use crate::way_out::with_way_out;
 use redis::aio::MultiplexedConnection;
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
@@ -43,6 +45,14 @@ pub struct Endpoint {
     pub certificate: Option<(PathBuf, PathBuf)>,
 }
 
+impl Endpoint {
+    /// Where Redis is, as far as the log may say it: a URL may hold a password.
+    fn addresses(&self) -> String {
+        let infos = self.urls.iter().filter_map(|url| url.as_str().into_connection_info().ok());
+        infos.map(|info| info.addr().to_string()).collect::<Vec<_>>().join(", ")
+    }
+}
+
 /// The reasons why Redis gave no decision.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
@@ -81,7 +91,7 @@ pub enum ConnectError {
     #[error("cannot read {}: {why}", path.display())]
     File { path: PathBuf, why: std::io::Error },
     /// The Redis client reports an error.
-    #[error("cannot connect to Redis: {0}")]
+    #[error("{0}")]
     Redis(#[from] RedisError),
     /// The file of the authority is no such file. The Redis client would trust nobody, and say no
     /// more than that the server's certificate is of an unknown issuer.
@@ -238,7 +248,7 @@ impl Link {
         told.retain(|(_, at)| at.elapsed() < REFUSAL_INTERVAL);
         if told.len() < MOST_REASONS && told.iter().all(|(reason, _)| reason != refused) {
             told.push((refused.to_owned(), Instant::now()));
-            eprintln!("floodgate-envoy: {refused}");
+            log(&with_way_out(refused, &self.endpoint));
         }
     }
 
@@ -328,20 +338,23 @@ impl Link {
         loop {
             match self.connect().await {
                 Ok(connection) => {
-                    eprintln!("floodgate-envoy: connected to Redis");
+                    log(&format_args!("connected to Redis at {}", self.endpoint.addresses()));
                     told.clear();
                     pause = FIRST_PAUSE;
                     self.set(Some(connection.clone()));
                     let why = self.watch(connection).await;
                     self.set(None);
                     self.set_up(false);
-                    eprintln!("floodgate-envoy: lost the connection to Redis: {why}");
+                    log(&format_args!("lost the connection to Redis: {why}"));
                 }
                 Err(why) => {
-                    let why = why.to_string();
+                    let why = with_way_out(&why.to_string(), &self.endpoint);
                     // The same reason is printed once, not after each attempt.
                     if why != told {
-                        eprintln!("floodgate-envoy: {why}; trying again until it answers");
+                        let at = self.endpoint.addresses();
+                        log(&format_args!(
+                            "cannot connect to Redis at {at}: {why}; trying again until it answers"
+                        ));
                         told = why;
                     }
                     tokio::time::sleep(pause).await;
@@ -361,8 +374,8 @@ impl Link {
             let why = unable.unwrap_or_default();
             if why != told {
                 match why.as_str() {
-                    "" => eprintln!("floodgate-envoy: Redis decides"),
-                    why => eprintln!("floodgate-envoy: Redis does not decide: {why}"),
+                    "" => log(&"Redis decides"),
+                    why => log(&format_args!("Redis does not decide: {}", with_way_out(why, &self.endpoint))),
                 }
                 told = why;
             }

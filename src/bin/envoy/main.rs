@@ -11,14 +11,17 @@
 //! | [`key`] | a descriptor → its Redis key |
 //! | [`decision`] | limits → commands → the figures of each limit, and the decision |
 //! | [`link`] | the connection to Redis |
+//! | [`way_out`] | what to do where Redis' own words do not say it |
 //! | [`refused`] | what Redis refused for want of memory or of a right |
 //! | [`service`] | the gRPC method of Envoy, and its answer |
 //! | [`kuadrant`] | the methods of Kuadrant: check, report, reserve, commit |
 //! | [`lease`] | parts of limits, lent to Envoys that decide by themselves |
 //! | [`headers`], [`metadata`] | what the answer tells clients and filters |
 //! | [`metrics`], [`health`], [`http`] | what operators see |
+//! | [`mod@log`] | what the program says, whether or not somebody reads it |
 //! | [`reload`] | the configuration in force, and the next one |
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing))]
 
 mod args;
@@ -31,6 +34,7 @@ mod key;
 mod kuadrant;
 mod lease;
 mod link;
+mod log;
 mod matching;
 mod metadata;
 mod metrics;
@@ -38,7 +42,9 @@ mod plan;
 mod refused;
 mod reload;
 mod service;
+mod way_out;
 
+use crate::log::{log, print};
 use args::{EnvoyCommand, ServeOptions};
 use config::{ConfigError, UnitAlgorithm};
 use envoy_types::pb::envoy::service::rate_limit_quota::v3::rate_limit_quota_service_server::RateLimitQuotaServiceServer;
@@ -76,6 +82,8 @@ enum ExitError {
     Listen(SocketAddr, std::io::Error),
     #[error("cannot start: {0}")]
     Start(std::io::Error),
+    #[error("cannot write to standard output: {0}")]
+    Print(std::io::Error),
     #[error("the gRPC server ended: {0}")]
     Grpc(#[from] tonic::transport::Error),
 }
@@ -84,7 +92,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("floodgate-envoy: {why}");
+            log(&why);
             ExitCode::FAILURE
         }
     }
@@ -92,8 +100,10 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), ExitError> {
     match EnvoyCommand::parse(std::env::args_os().skip(1))? {
-        EnvoyCommand::Help => println!("{}", args::HELP.trim_end()),
-        EnvoyCommand::Version => println!("floodgate-envoy {}", env!("CARGO_PKG_VERSION")),
+        EnvoyCommand::Help => print(&args::HELP.trim_end()).map_err(ExitError::Print)?,
+        EnvoyCommand::Version => {
+            print(&concat!("floodgate-envoy ", env!("CARGO_PKG_VERSION"))).map_err(ExitError::Print)?;
+        }
         EnvoyCommand::Check(paths) => check(paths)?,
         EnvoyCommand::Serve(options) => {
             // The TLS crates support several providers, so one of them must be chosen.
@@ -112,10 +122,10 @@ fn check(paths: Vec<PathBuf>) -> Result<(), ExitError> {
     let mut fault = None;
     for path in paths {
         match Watch::start(path, UnitAlgorithm::default()) {
-            Ok((_, config)) => println!("good: {config}"),
+            Ok((_, config)) => print(&format_args!("good: {config}")).map_err(ExitError::Print)?,
             Err(why) => {
                 if let Some(before) = fault.replace(why) {
-                    eprintln!("floodgate-envoy: {before}");
+                    log(&before);
                 }
             }
         }
@@ -150,7 +160,7 @@ async fn serve(options: ServeOptions) -> Result<(), ExitError> {
     let signals = Signals::listen().map_err(ExitError::Start)?;
     tokio::spawn(signals.follow(stop, asked));
 
-    eprintln!("floodgate-envoy: {size}; gRPC on {grpc_address}, HTTP on {http_address}");
+    log(&format_args!("{size}; gRPC on {grpc_address}, HTTP on {http_address}"));
     let service = Arc::new(Service { current, link, metrics, style });
     answer(service, health_service, grpc_listener, stopping).await
 }
@@ -181,9 +191,9 @@ async fn answer(
         () = async {
             let _ = late.wait_for(|stop| *stop).await;
             tokio::time::sleep(DRAIN_TIME).await;
-        } => eprintln!("floodgate-envoy: some connections did not end within {} s", DRAIN_TIME.as_secs()),
+        } => log(&format_args!("some connections did not end within {} s", DRAIN_TIME.as_secs())),
     }
-    eprintln!("floodgate-envoy: stopped");
+    log(&"stopped");
     Ok(())
 }
 
@@ -218,7 +228,7 @@ impl Signals {
                 _ = self.hang_up.recv() => read.notify_one(),
             }
         }
-        eprintln!("floodgate-envoy: stopping");
+        log(&"stopping");
         stop.send_replace(true);
         // The channel stays open, because other tasks still wait for it.
         std::future::pending::<()>().await;

@@ -6,6 +6,7 @@
 
 use crate::config::source::{self, SourceFile};
 use crate::config::{Config, ConfigError, UnitAlgorithm, build::build};
+use crate::log::log;
 use crate::metrics::Metrics;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -71,13 +72,13 @@ impl Watch {
             match self.poll() {
                 None => {}
                 Some(Ok(config)) => {
-                    eprintln!("floodgate-envoy: new configuration: {config}");
+                    log(&format_args!("new configuration: {config}"));
                     current.set(config);
                     metrics.loaded(true);
                 }
                 Some(Err(why)) => {
                     metrics.loaded(false);
-                    eprintln!("floodgate-envoy: {why}; the last good configuration stays in force");
+                    log(&format_args!("{why}; the last good configuration stays in force"));
                 }
             }
         }

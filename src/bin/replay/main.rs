@@ -8,6 +8,7 @@
 //! | [`fields`] | the time and the key in JSON lines, or in words by their number |
 //! | [`outputs`] | no file that is written is one that is read |
 //! | [`read`] | files, plain or gzip → [`read::Traffic`] in order of time |
+//! | [`unreadable`] | files that hold a log in another form, and what reads that |
 //! | [`mod@simulate`] | traffic and limits → [`simulate::Outcome`] |
 //! | [`table`], [`csv_file`], [`chart`] | outcomes as text, CSV and SVG |
 
@@ -20,6 +21,7 @@ mod outputs;
 mod read;
 mod simulate;
 mod table;
+mod unreadable;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use options::{ReplayCommand, ReplayOptions};
@@ -85,6 +87,9 @@ fn run() -> Result<(), ReplayError> {
 
 /// Says why no line was taken, and what to do about it.
 fn nothing(malformed: &read::Malformed, mapped: bool) -> String {
+    if malformed.count == 0 {
+        return "there is no line to read: the log is empty".to_owned();
+    }
     let mut text = String::from(if mapped {
         "no line has a time and a key in the fields that you named"
     } else {

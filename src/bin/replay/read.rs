@@ -3,6 +3,7 @@
 use crate::ReplayError;
 use crate::fields::{FieldNames, LineError, names};
 use crate::log_line::{ALL, GroupBy, LogLine, stamp_seconds};
+use crate::unreadable;
 use flate2::bufread::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::HashMap;
@@ -82,7 +83,7 @@ impl Traffic {
     }
 }
 
-/// Reads all files. It fails if a file cannot be opened. From a file that ends in the middle, such
+/// Reads all files. It fails if a file cannot be opened or holds no lines of text. From a file that ends in the middle, such
 /// as a gzip file that is still being written, it takes what is there.
 pub fn read(paths: &[PathBuf], by: GroupBy, fields: Option<&FieldNames>) -> Result<Traffic, ReplayError> {
     let mut reader = TrafficReader {
@@ -100,9 +101,9 @@ pub fn read(paths: &[PathBuf], by: GroupBy, fields: Option<&FieldNames>) -> Resu
         let mut plain = BufReader::with_capacity(BUFFER, bar.wrap_read(file));
         let gzip = plain.fill_buf().map_err(failed)?.starts_with(&[0x1f, 0x8b]);
         let done = if gzip {
-            reader.lines(&mut BufReader::with_capacity(BUFFER, MultiGzDecoder::new(plain)))
+            reader.log(&mut BufReader::with_capacity(BUFFER, MultiGzDecoder::new(plain)), path)?
         } else {
-            reader.lines(&mut plain)
+            reader.log(&mut plain, path)?
         };
         bar.finish_and_clear();
         if let Err(e) = done {
@@ -144,6 +145,20 @@ struct TrafficReader<'o> {
 }
 
 impl TrafficReader<'_> {
+    /// Reads a log, packed no more. It fails if the file is no text; what ends in the middle is no
+    /// such failure.
+    fn log(&mut self, from: &mut impl BufRead, path: &Path) -> Result<io::Result<()>, ReplayError> {
+        let name = path.display().to_string();
+        let unreadable = match from.fill_buf() {
+            Ok(start) => unreadable::why(start, &name),
+            Err(e) => return Ok(Err(e)),
+        };
+        match unreadable {
+            Some(why) => Err(ReplayError::Read(name, io::Error::other(why))),
+            None => Ok(self.lines(from)),
+        }
+    }
+
     fn lines(&mut self, from: &mut impl BufRead) -> io::Result<()> {
         let mut line = Vec::new();
         loop {

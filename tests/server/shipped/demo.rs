@@ -2,11 +2,13 @@
 
 use std::{
     fs,
-    io::Write as _,
+    io::{Read as _, Write as _},
+    os::unix::net::UnixStream,
     process::{Child, Command, Output, Stdio},
+    time::Duration,
 };
 
-use crate::harness::{Program, module_path};
+use crate::harness::{Program, eventually, module_path};
 use crate::support::root;
 
 fn demo(variables: &[(&str, &str)]) -> Output {
@@ -100,6 +102,29 @@ fn a_log_of_ones_own_becomes_a_table() {
     assert_eq!(row("1")[..5], ["1", "lines", "were", "passed", "over:"]);
 }
 
+/// As `make replay` does.
+#[test]
+fn a_log_that_ends_in_the_middle_is_read_up_to_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("access.log.gz");
+    // The mark in front of the file is no part of the first address.
+    let mut text = "\u{feff}".to_owned();
+    for n in 0..20_000 {
+        text += &format!("10.0.0.{} - - [17/May/2015:10:05:01 +0000] \"GET /{n} HTTP/1.1\" 200 1\n", n % 200);
+    }
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(text.as_bytes()).unwrap();
+    let mut gzip = gzip.finish().unwrap();
+    gzip.truncate(gzip.len() / 2);
+    fs::write(&path, gzip).unwrap();
+    let output = demo(&[("LOG", path.to_str().unwrap())]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.starts_with(&format!("demo: {} was read only in part: ", path.display())), "{said}");
+    let heading = lines(&output).into_iter().find(|line| !line.is_empty()).unwrap();
+    assert!(heading[1].parse::<u32>().unwrap() > 5_000, "{heading:?}");
+    assert_eq!(heading[2..5], ["requests", "of", "200"], "{heading:?}");
+}
+
 #[test]
 fn without_a_log_there_is_traffic_all_the_same() {
     let output = demo(&[]);
@@ -113,11 +138,17 @@ fn without_a_log_there_is_traffic_all_the_same() {
 fn what_is_wrong_is_said() {
     for (variables, text) in [
         (("LOG", "/nowhere/at.all"), "demo: cannot read /nowhere/at.all: No such file or directory"),
-        (("LOG", "/dev/null"), "demo: null holds no request in the common log format"),
+        (
+            ("LOG", "/dev/null"),
+            "demo: null holds no request in the common log format (make replay reads other formats)",
+        ),
         (("LIMITS", "10/"), "demo: the server says: ERR invalid limit '10/': missing period"),
         (("TOP", "many"), "demo: TOP=many is not a number of 1 and more"),
         (("TOP", "²"), "demo: TOP=² is not a number of 1 and more"),
-        (("FLOODGATE_MODULE", "/nowhere/at.all"), "demo: the module is not built: run make build"),
+        (
+            ("FLOODGATE_MODULE", "/nowhere/at.all"),
+            "demo: the module is not built: /nowhere/at.all is missing (make build makes it)",
+        ),
         (
             ("FLOODGATE_SERVER", "/nowhere/at.all"),
             "demo: cannot start /nowhere/at.all: No such file or directory",
@@ -126,5 +157,43 @@ fn what_is_wrong_is_said() {
         let output = demo(&[variables]);
         assert!(!output.status.success());
         assert_eq!(String::from_utf8_lossy(&output.stderr).trim_end(), text);
+    }
+}
+
+/// A server that is left over holds memory until somebody finds it.
+#[test]
+fn whoever_ends_it_finds_nothing_left_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("access.log");
+    let line = "10.0.0.1 - - [17/May/2015:10:05:01 +0000] \"GET / HTTP/1.1\" 200 1\n";
+    fs::write(&log, line.repeat(100_000)).unwrap();
+    for (signal, status) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+        let folder = dir.path().join(signal);
+        fs::create_dir(&folder).unwrap();
+        let its_folder = || fs::read_dir(&folder).unwrap().next().map(|entry| entry.unwrap().path());
+        // Who runs the tests may ignore a signal, and so would what they start.
+        let demo = Command::new("env")
+            .args(["--default-signal", "python3"])
+            .arg(root().join("scripts/demo.py"))
+            .env("FLOODGATE_MODULE", module_path())
+            .env("FLOODGATE_SERVER", Program::under_test().path)
+            .env("LOG", &log)
+            .env("TMPDIR", &folder)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let listens = || its_folder().is_some_and(|folder| folder.join("socket").exists());
+        eventually(Duration::from_secs(60), "its server listens", listens);
+        let server = UnixStream::connect(its_folder().unwrap().join("socket")).unwrap();
+        let id = demo.id().to_string();
+        assert!(Command::new("kill").arg(format!("-{signal}")).arg(id).status().unwrap().success());
+        let output = demo.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(status), "{output:?}");
+        assert!(output.stderr.is_empty(), "{output:?}");
+        assert_eq!(its_folder(), None, "{signal}: its folder is left");
+        // The server's end closes the connection.
+        let closed = (&server).read(&mut [0]);
+        assert!(matches!(&closed, Ok(0) | Err(_)), "{signal}: its server is left: {closed:?}");
     }
 }

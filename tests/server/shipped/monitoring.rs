@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use crate::harness::{Reply, Server};
+use crate::harness::{Reply, Server, free_port};
 use crate::support::root;
 
 fn file(name: &str) -> String {
@@ -97,14 +97,35 @@ fn labels_are_printable_and_differ() {
     assert!(reply.items().iter().all(|item| matches!(item, Reply::Bulk(_))));
 }
 
+/// The exporter's user needs what OPERATIONS.md says, and has nothing else.
+#[test]
+fn the_rights_of_the_watcher_run_its_script() {
+    let page = fs::read_to_string(root().join("OPERATIONS.md")).unwrap();
+    let line = page.split('`').find(|code| code.starts_with("ACL SETUSER watcher ")).expect("its line");
+    let server = busy();
+    server.ok(line);
+    let mut wire = server.wire();
+    assert_eq!(wire.line("AUTH watcher secret"), Reply::ok());
+    let reply = wire.call(&["EVAL", &file("metrics.lua"), "0"]);
+    let open = |item: &Reply| item.text().starts_with("breakers_open_since_ms:down");
+    assert!(reply.items().chunks(2).any(|pair| open(&pair[0])), "{reply:?}");
+    assert!(matches!(wire.line("INFO"), Reply::Bulk(_)));
+    for command in ["GET k", "RL.RESET k", "RL.ACQUIRE k 1/s", "EVAL \"return redis.call('GET','k')\" 1 k"] {
+        let reply = wire.line(command);
+        assert!(reply.error().is_some(), "{command}: {reply:?}");
+    }
+}
+
 /// What the watcher lacks is a line, and no traceback.
 #[test]
 fn what_is_wrong_at_the_start_is_said() {
     let dir = tempfile::tempdir().unwrap();
-    let started = |port: &str| {
+    let started = |port: &str, password: &str| {
         let output = Command::new("/usr/bin/env")
             .args(["python3", &file_path("monitor.py")])
             .env("PORT", port)
+            .env("REDIS_PASSWORD", password)
+            .env_remove("REDIS_USER")
             .env("MONITOR_DATA", dir.path())
             // Python alone is found here, and none of the programs.
             .env("PATH", python_alone(dir.path()))
@@ -113,10 +134,30 @@ fn what_is_wrong_at_the_start_is_said() {
         (output.status.code(), String::from_utf8_lossy(&output.stderr).trim_end().to_owned())
     };
     for port in ["abc", "²", "0", "65536", "-1"] {
-        assert_eq!(started(port), (Some(1), format!("monitor: PORT={port} is not a port from 1 to 65535")));
+        let (status, said) = started(port, "");
+        assert_eq!((status, said), (Some(1), format!("monitor: PORT={port} is not a port from 1 to 65535")));
     }
-    let why = "No such file or directory (scripts/setup.sh monitor installs it)";
-    assert_eq!(started("6379"), (Some(1), format!("cannot start prometheus-redis-exporter: {why}")));
+    // Then what is wrong with the server that it is to watch, which may come later.
+    let (bare, locked, good) = (Server::builder().without_module().start(), Server::start(), Server::start());
+    locked.ok("CONFIG SET requirepass pw");
+    for (port, password, problem) in [
+        (free_port(), "", Some(" does not answer (Connection refused): start it, or name its port")),
+        (bare.port(), "", Some(": it has not loaded the module")),
+        (locked.port(), "", Some(" answers 'NOAUTH Authentication required.': its password belongs into")),
+        (locked.port(), "no", Some(": REDIS_PASSWORD has another password")),
+        (locked.port(), "pw", None),
+        (good.port(), "", None),
+    ] {
+        let (status, said) = started(&port.to_string(), password);
+        let lines: Vec<&str> = said.lines().collect();
+        let (last, before) = lines.split_last().unwrap();
+        let why = "No such file or directory (scripts/setup.sh monitor installs it)";
+        assert_eq!((status, *last), (Some(1), &*format!("cannot start prometheus-redis-exporter: {why}")));
+        let told = before.concat();
+        assert_eq!(told.is_empty(), problem.is_none(), "{told}");
+        assert!(told.contains(problem.unwrap_or_default()), "{told}");
+        assert!(problem.is_none() || told.contains(&format!("127.0.0.1:{port} ")), "{told}");
+    }
 }
 
 fn file_path(name: &str) -> String {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use redis::RedisError;
+use redis::{ErrorKind, RedisError};
 
 /// The reason why nothing was decided.
 #[derive(Clone, Debug)]
@@ -11,9 +11,10 @@ pub enum Error {
     /// Redis does not answer, or answers that it cannot write. If a fallback can decide instead, it
     /// does, and the caller does not see this error.
     Away,
-    /// Redis refuses the credentials, or has no Floodgate. A person has to put that right. Once Redis
-    /// has answered for the first time, the same is an outage and not this error. A node of a cluster
-    /// is always misconfigured: use `Server::cluster` for it.
+    /// Redis refuses the credentials or the database of the URL, has a certificate that is not trusted,
+    /// has no Floodgate, or is no cluster where one was named. A person has to put that right. Once
+    /// Redis has answered for the first time, the same is an outage and not this error. A node of a
+    /// cluster is always misconfigured: use `Server::cluster` for it.
     Misconfigured(RedisError),
     /// A limit counts requests (`per=call`), and a block of a [`Lease`](crate::Lease) would count as
     /// one request.
@@ -38,7 +39,16 @@ impl fmt::Display for Error {
                     "{error}: this server is a node of a cluster, take Server::cluster (feature cluster)"
                 )
             }
-            Self::Misconfigured(error) => write!(out, "{error}: check the user and the password of the URL"),
+            Self::Misconfigured(error) if is_no_cluster(error) => {
+                write!(out, "{error}: this server is no cluster, take Server::open")
+            }
+            Self::Misconfigured(error) if are_wrong_credentials(error) => {
+                write!(out, "{error}: check the user and the password of the URL")
+            }
+            Self::Misconfigured(error) if is_not_trusted(error) => {
+                write!(out, "{error}: this program must trust the authority of the server's certificate")
+            }
+            Self::Misconfigured(error) => write!(out, "{error}: check the URL"),
             Self::CannotLease => write!(
                 out,
                 "a limit with per=call counts requests, and cannot be leased: use Limiter::acquire"
@@ -62,6 +72,22 @@ impl std::error::Error for Error {
 pub(crate) fn is_unknown_command(error: &RedisError) -> bool {
     let text = error.to_string().to_ascii_lowercase();
     text.contains("unknown command") && (text.contains("rl.") || text.contains("cb."))
+}
+
+/// Whether the server wants other credentials.
+pub(crate) fn are_wrong_credentials(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::AuthenticationFailed
+        || ["NOAUTH", "WRONGPASS", "DENIED"].contains(&code(error).as_str())
+}
+
+/// Whether the server shows a certificate that this program does not trust.
+pub(crate) fn is_not_trusted(error: &RedisError) -> bool {
+    error.to_string().contains("invalid peer certificate")
+}
+
+/// Whether the server was taken for a node of a cluster, and is none.
+pub(crate) fn is_no_cluster(error: &RedisError) -> bool {
+    error.to_string().contains("cluster support disabled")
 }
 
 /// Whether the server is one of several that have the keys.

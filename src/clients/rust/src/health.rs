@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use redis::{ErrorKind, RedisError};
 
-use crate::error::{Error, code, is_moved, is_unknown_command};
+use crate::error::{
+    Error, are_wrong_credentials, code, is_moved, is_no_cluster, is_not_trusted, is_unknown_command,
+};
 
 /// Whether Redis is well. After a failure Redis is not asked for a while, and then by one request for
 /// all. So an outage costs one request its timeout, and not each of them. The beginning and the end of
@@ -128,12 +130,18 @@ pub(crate) fn is_servers_word(error: &RedisError) -> bool {
     is_moved(error) || !(is_misconfiguration(error) || is_outage(error))
 }
 
-/// Whether a person has to put something right before anything can be decided: credentials that are
-/// refused, or a server without Floodgate.
+/// Whether a person has to put something right before anything can be decided: the credentials or the
+/// connection, or a server without Floodgate.
 fn is_misconfiguration(error: &RedisError) -> bool {
-    is_unknown_command(error)
-        || error.kind() == ErrorKind::AuthenticationFailed
-        || ["NOAUTH", "WRONGPASS", "DENIED"].contains(&code(error).as_str())
+    is_unknown_command(error) || are_wrong_credentials(error) || is_no_cluster(error) || is_wrong_setup(error)
+}
+
+/// Whether no connection can be made as it is set up: no such database, a certificate that is not
+/// trusted, or a URL that asks for what this program was built without.
+fn is_wrong_setup(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::InvalidClientConfig
+        || is_not_trusted(error)
+        || error.to_string().contains("refused to switch database")
 }
 
 fn is_outage(error: &RedisError) -> bool {

@@ -122,7 +122,8 @@ impl Server {
     /// Checks the server when a program starts. If Redis is away, that is only logged.
     ///
     /// # Errors
-    /// [`Error::Misconfigured`] if Redis refuses the credentials or has no Floodgate.
+    /// [`Error::Misconfigured`] if Redis refuses the credentials, if no connection can be made as it is
+    /// set up, or if Redis has no Floodgate.
     pub async fn check(&self) -> Result<(), Error> {
         match self.ask::<Value>(&redis::cmd("RL.HELP")).await {
             Err(Error::Misconfigured(error)) => Err(Error::Misconfigured(error)),
@@ -296,7 +297,10 @@ impl<T, U: Fn(&T) -> Vec<Cmd>> Drop for Taken<T, U> {
     }
 }
 
-/// A duration with its unit, of at least a millisecond.
+/// The longest duration that the server reads.
+const LONGEST_READ: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// A duration with its unit, of at least a millisecond, and at most as long as the server reads.
 pub(crate) fn ms(duration: Duration) -> String {
-    format!("{}ms", duration.as_millis().max(1))
+    format!("{}ms", duration.min(LONGEST_READ).as_millis().max(1))
 }

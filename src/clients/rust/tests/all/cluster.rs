@@ -93,6 +93,18 @@ async fn a_node_says_that_it_is_one() {
     }
 }
 
+/// Taken for a cluster.
+#[tokio::test]
+async fn a_server_says_that_it_is_no_cluster() {
+    let machine = Machine::start().await;
+    let server = Server::cluster([machine.url()]).unwrap();
+    let limiter = Limiter::new(&server, LocalBucket::new(5.0));
+    for error in [server.check().await.unwrap_err(), limiter.acquire("a", "3/h").await.unwrap_err()] {
+        assert!(matches!(error, Error::Misconfigured(_)), "{error:?}");
+        assert!(error.to_string().contains("is no cluster, take Server::open"), "{error}");
+    }
+}
+
 /// The fallback decides.
 #[tokio::test]
 async fn gone() {

@@ -310,7 +310,10 @@ async fn no_duration_is_too_long() {
     let options = Options { patience: Duration::MAX, rest: Duration::MAX, ..Options::default() };
     let limiter = Limiter::new(&Server::with(machine.url(), options).unwrap(), FailOpen);
     assert_eq!(limiter.acquire("long", "3/h").await.unwrap().source, Source::Redis);
-    limiter.reserve(&[("long", LLM)]).await.unwrap().commit().await;
+    limiter.reserve(&[("long", LLM)]).ttl(Duration::MAX).await.unwrap().commit().await;
+    // The server says how long one may wait.
+    let wait = limiter.acquire("long", "3/h").wait(Duration::MAX).await.unwrap_err().to_string();
+    assert!(wait.contains("WAIT must be at most"), "{wait}");
     let away = Limiter::new(&Server::with("redis://127.0.0.1:1", options).unwrap(), FailOpen);
     assert_eq!(away.acquire("long", "3/h").await.unwrap().source, Source::Fallback);
 }
@@ -329,6 +332,7 @@ async fn misconfigured_at_the_start() {
     let url = machine.url();
     for (url, what) in [
         (url.replace("//", "//:wrong@"), "check the user and the password"),
+        (url.replace("//", "//:secret@") + "/99", "out of range: check the URL"),
         (url, "NOAUTH"),
         (plain.url(), "load the module"),
     ] {
