@@ -31,6 +31,9 @@ class Case:
     bound: float | None = None
     # All of it on one key.
     hot: bool = False
+    # What a visit costs depends on the time since the last one: a window has as many slots as
+    # moments that it was asked at.
+    by_time: bool = False
 
     def preparation(self):
         """The case of making the keys."""
@@ -67,7 +70,7 @@ CASES = [
     Case("INCR", b"inc", lambda key: ("INCR", key)),
     # Half used before, so that no key is full again, and gone, before its next visit.
     Case(OUR_BUCKET, b"bkt", acquire(BUCKET), mark=GRANTED, prepare=acquire(BUCKET, "COST", 8), bound=1.20),
-    Case(OUR_SLIDING, b"sld", acquire(SLIDING), mark=GRANTED, bound=1.25),
+    Case(OUR_SLIDING, b"sld", acquire(SLIDING), mark=GRANTED, bound=1.25, by_time=True),
     Case(OUR_FIXED, b"fix", acquire("fixed:100/m:start=first"), mark=GRANTED),
     Case(OUR_BUCKET_DENIED, b"bkd", acquire("bucket:1/d"), mark=DENIED, prepare=acquire("bucket:1/d"), bound=0.95),
     Case(OUR_SLIDING_DENIED, b"slD", acquire("2/d"), mark=DENIED, prepare=acquire("2/d", "COST", 2), bound=0.95),
@@ -79,7 +82,7 @@ CASES = [
         prepare=acquire("fixed:1/d:start=first"),
         bound=0.95,
     ),
-    Case("RL.ACQUIRE three limits, granted", b"thr", acquire(THREE), mark=GRANTED, bound=1.6),
+    Case("RL.ACQUIRE three limits, granted", b"thr", acquire(THREE), mark=GRANTED, bound=1.6, by_time=True),
     Case("RL.QUOTA of one limit", b"quo", lambda key: ("RL.QUOTA", key), prepare=acquire("100/d"), bound=1.3),
     Case(
         "RL.BATCH EACH of 50, a key",
