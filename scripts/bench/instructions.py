@@ -105,7 +105,9 @@ class Waited(Case):
     """Keys that nobody waits for, while a client waits for another."""
 
 
-WAITED = [Waited(f"RL.ACQUIRE {SLIDING} while a client waits elsewhere", b"wai", acquire(SLIDING), mark=GRANTED, by_time=True)]
+WAITED = [
+    Waited(f"RL.ACQUIRE {SLIDING} while a client waits elsewhere", b"wai", acquire(SLIDING), mark=GRANTED, by_time=True)
+]
 
 
 def let_one_wait(server):
