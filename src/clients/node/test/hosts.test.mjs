@@ -7,6 +7,7 @@ import { once } from 'node:events'
 import { describe, test } from 'node:test'
 import { Server } from 'floodgate-redis'
 import { ask, hosts } from './hosts.mjs'
+import { serveAll } from './serve-all.mjs'
 import { ioredis, listener, nodeRedis, patient } from './clients.mjs'
 import { closeLater } from './closing.mjs'
 import { times } from './numbers.mjs'
@@ -207,19 +208,27 @@ for (const host of NAMES) {
 }
 
 let workers
-/** Four processes, each of which serves all hosts: the ports of each. */
+/** Four processes, of which this is one, and each of which serves all hosts: the ports of each. */
 function fourProcesses() {
-  workers ??= Promise.all([1, 2, 3, 4].map(startWorker))
-  return workers
-}
-
-/** Starts another process, which ends with this one, and gives the port of each host. */
-async function startWorker() {
   const served = NAMES.map((host) => {
     const theirs = { [LIMIT[host]]: 60, [WINDOW[host]]: 3_600_000 }
     return [host, { prefix: `${host}:four:`, theirs }]
   })
-  const words = ['test/worker.mjs', String(server.port), JSON.stringify(Object.fromEntries(served))]
+  const all = Object.fromEntries(served)
+  workers ??= Promise.all([serveHere(all), ...[2, 3, 4].map(() => startWorker(all))])
+  return workers
+}
+
+/** Serves all hosts in this process, and gives the port of each host. */
+async function serveHere(served) {
+  const { ports, close } = await serveAll(server.port, served)
+  closeLater(close)
+  return ports
+}
+
+/** Starts another process, which ends with this one, and gives the port of each host. */
+async function startWorker(served) {
+  const words = ['test/worker.mjs', String(server.port), JSON.stringify(served)]
   const worker = spawn(process.execPath, words, {
     stdio: ['ignore', 'pipe', 'inherit'],
     cwd: new URL('..', import.meta.url),
