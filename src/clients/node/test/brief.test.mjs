@@ -1,0 +1,25 @@
+// Tests that take a moment each: one process loads the clients once for all of them.
+
+import assert from 'node:assert/strict'
+import { readdirSync, readFileSync } from 'node:fs'
+import { test } from 'node:test'
+import './aborts.part.mjs'
+import './arguments.part.mjs'
+import './both.part.mjs'
+import './denials.part.mjs'
+import './faults.part.mjs'
+import './fastify-suite.part.mjs'
+import './limiter.part.mjs'
+import './telemetry.part.mjs'
+import './web.part.mjs'
+
+test('each part belongs to a test', () => {
+  const names = readdirSync(import.meta.dirname)
+  const tests = names.filter((name) => name.endsWith('.test.mjs'))
+  const loaded = tests.map((name) => readFileSync(new URL(name, import.meta.url), 'utf8')).join()
+  const parts = names.filter((name) => name.endsWith('.part.mjs'))
+  assert.deepEqual(
+    parts.filter((name) => !loaded.includes(`import './${name}'`)),
+    [],
+  )
+})
