@@ -1,5 +1,5 @@
 // Paid calls and their cache.
 
-import './cache.part.mjs'
-import './paid.part.mjs'
-import './away.part.mjs'
+import { loadParts } from './parts.mjs'
+
+await loadParts('./cache.part.mjs', './paid.part.mjs', './away.part.mjs')
