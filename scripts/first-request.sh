@@ -2,23 +2,26 @@
 # From an empty folder to the first limited request, timed, as the README of a package
 # says it until the package is published:
 #
-#   REDIS_URL=redis://localhost:6379 scripts/first-request.sh node|rust|python
+#   REDIS_URL=redis://localhost:6379 scripts/first-request.sh node|rust|python [FILE]
 #
-# At REDIS_URL there must be a server with the module on which nobody else is user:42. The file that `make package` makes
-# is made first, and is not timed: a user downloads it. Ends with 1 when the user needs
+# At REDIS_URL there must be a server with the module on which nobody else is user:42. FILE is the one that `make
+# package` makes. Without FILE it is made first, which is not timed: a user downloads it. Ends with 1 when the user needs
 # longer than five minutes, and with 3, and says what is missing, where the language or
 # the registry of its packages cannot be had.
 set -euo pipefail
 
 longest=300
 language=${1:-}
+file=${2:-}
 here=$(cd "$(dirname "$0")/.." && pwd)
 export REDIS_URL=${REDIS_URL:-redis://localhost:6379}
-case $language in node | rust | python) ;; *) echo "usage: scripts/first-request.sh node|rust|python" >&2; exit 2 ;; esac
+case $language in node | rust | python) ;; *) echo "usage: scripts/first-request.sh node|rust|python [FILE]" >&2; exit 2 ;; esac
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-file=$("$here/scripts/package/$language.sh" "$work/release" | sed -n 1p)
+if [ -n "$file" ]; then file=$(realpath -- "$file"); else
+    file=$("$here/scripts/package/$language.sh" "$work/release" | sed -n 1p)
+fi
 mkdir "$work/empty"
 cd "$work/empty"
 

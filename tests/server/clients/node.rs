@@ -93,9 +93,10 @@ fn is_formatted() {
     );
 }
 
-/// As a user does until it is published: into an empty folder, with nothing else.
+/// As a user does until it is published: into an empty folder, with nothing else. And what the page says,
+/// within five minutes: the script counts.
 #[test]
-fn the_file_installs_into_an_empty_folder() {
+fn the_file_installs_into_an_empty_folder_and_a_user_is_at_the_first_limited_request_soon() {
     if installed("node-package").is_none() {
         return;
     }
@@ -119,17 +120,10 @@ fn the_file_installs_into_an_empty_folder() {
         let said = succeeds(Command::new("node").args(["-e", program]).current_dir(user.path()));
         assert_eq!(said, "function\n", "{program}");
     }
-}
 
-/// And what the page says, within five minutes: the script counts.
-#[test]
-fn a_user_is_at_the_first_limited_request_soon() {
-    if installed("node-package").is_none() {
-        return;
-    }
     let server = Server::start();
     let mut walk = Command::new(root().join("scripts/first-request.sh"));
-    walk.arg("node").env("REDIS_URL", format!("redis://127.0.0.1:{}", server.port()));
+    walk.args(["node", file.trim()]).env("REDIS_URL", format!("redis://127.0.0.1:{}", server.port()));
     let said = succeeds(&mut walk);
     assert!(said.contains("from an empty folder to the first limited request: "), "{said}");
 }

@@ -23,7 +23,8 @@ const CLIENTS =
 
 function newAdapterOf(client: RedisClient): Adapter {
   if (typeof client === 'function') {
-    const send: Adapter['send'] = (command, key) => client(command.map(String), key)
+    // It may give the answer itself, or throw at once.
+    const send: Adapter['send'] = async (command, key) => client(command.map(String), key)
     return { ordered: false, walks: false, prefix: '', send }
   }
   if (typeof client !== 'object' || client === null) {

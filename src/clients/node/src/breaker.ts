@@ -1,6 +1,7 @@
+import { inspect } from 'node:util'
 import { checkFunction, checkText } from './checks.js'
 import type { Command, RedisClient } from './client.js'
-import { Away } from './errors.js'
+import { Away, messageOf } from './errors.js'
 import { integer, list, text } from './reply.js'
 import { Server } from './server.js'
 import { calls } from './telemetry.js'
@@ -25,7 +26,8 @@ export type CallOutcome = 'OK' | 'FAIL' | 'IGNORE'
 export interface BreakerOptions {
   /**
    * Tells what a rejection says of the callee. By default an abort (AbortError) says nothing, and all
-   * else is a failure, a timeout (TimeoutError), too.
+   * else is a failure, a timeout (TimeoutError), too. Where the function itself throws, or gives no
+   * outcome, the rejection counts as a failure, and the logger is told of the function's fault.
    */
   outcomeOf?: ((error: unknown) => CallOutcome) | undefined
 }
@@ -36,7 +38,7 @@ export interface BreakerOptions {
  */
 export class Breaker {
   readonly server: Server
-  /** What a rejection says of the callee. */
+  /** What a rejection says of the callee. It never throws. */
   readonly outcomeOf: (error: unknown) => CallOutcome
 
   /** @param rule such as `50%/60s:open=30s`; without one the server's rule for the key holds */
@@ -48,8 +50,9 @@ export class Breaker {
   ) {
     checkText('key', key)
     if (rule !== undefined) checkText('rule', rule)
+    checkFunction('outcomeOf', outcomeOf)
     this.server = Server.of(client)
-    this.outcomeOf = outcomeOf
+    this.outcomeOf = (error) => this.#outcomeBy(outcomeOf, error)
   }
 
   /** Makes the call, or throws CircuitOpen. A caller that aborts the signal gives its trial back. */
@@ -105,11 +108,28 @@ export class Breaker {
     return answer.token
   }
 
+  /** The rejection itself counts more than what the function makes of it. */
+  #outcomeBy(outcomeOf: (error: unknown) => unknown, error: unknown): CallOutcome {
+    const failed = (reason: string): CallOutcome => {
+      this.server.warn(`floodgate: outcomeOf of '${this.key}' failed, the call counts as FAIL: ${reason}`)
+      return 'FAIL'
+    }
+    try {
+      const outcome = outcomeOf(error)
+      return isOutcome(outcome) ? outcome : failed(`it gave ${inspect(outcome)}`)
+    } catch (fault) {
+      return failed(messageOf(fault))
+    }
+  }
+
   #report(token: string, outcome: CallOutcome, tookMs: number): Promise<unknown> {
     const took = ['DUR', `${Math.round(tookMs)}ms`]
     return this.server.finish(['CB.REPORT', this.key, outcome, 'TOKEN', token, ...took], this.key)
   }
 }
+
+const isOutcome = (value: unknown): value is CallOutcome =>
+  value === 'OK' || value === 'FAIL' || value === 'IGNORE'
 
 function isAbort(error: unknown): CallOutcome {
   return error instanceof Error && error.name === 'AbortError' ? 'IGNORE' : 'FAIL'

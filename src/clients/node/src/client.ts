@@ -58,8 +58,11 @@ export interface NodeRedisSentinel {
   getSentinelNode(): unknown
 }
 
-/** Sends a command by any other means; `key` is its first key, if it has one. */
-export type SendCommand = (args: string[], key: string | undefined) => Promise<unknown>
+/**
+ * Sends a command by any other means; `key` is its first key, if it has one. It gives the answer, or a
+ * promise of the answer.
+ */
+export type SendCommand = (args: string[], key: string | undefined) => unknown
 
 /** The clients that can be passed as `client`. */
 export type RedisClient =

@@ -4,7 +4,7 @@ import type { Cache } from './cache.js'
 import { checkAsker, checkFunction, checkMs, checkObject, checkText, checkUnits } from './checks.js'
 import type { Command } from './client.js'
 import { decisionOf } from './decision.js'
-import { Away } from './errors.js'
+import { Away, messageOf } from './errors.js'
 import type { Limiter, Limits } from './limiter.js'
 import { Denied } from './reservation.js'
 import type { Server } from './server.js'
@@ -28,7 +28,10 @@ export interface GuardOptions<A extends unknown[], T> {
    * all its arguments.
    */
   cachedAs?: ((...args: A) => string) | undefined
-  /** Tells from an answer what the call cost, in money. */
+  /**
+   * Tells from an answer what the call cost, in money. Where the function throws, the logger is told, and
+   * the call is recorded without a cost.
+   */
   spend?: ((answer: T) => number | string | undefined) | undefined
 }
 
@@ -103,7 +106,7 @@ async function paidCall<A extends unknown[], T>(
     try {
       spent = spend?.(value)
     } catch (error) {
-      server.warn(`floodgate: what a call of '${name}' cost is not recorded: ${String(error)}`)
+      server.warn(`floodgate: what a call of '${name}' cost is not recorded: ${messageOf(error)}`)
     }
     return value
   } catch (error) {

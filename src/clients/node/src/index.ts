@@ -20,6 +20,7 @@ export {
   type Limits,
   type Quota,
 } from './limiter.js'
+export type { Logger } from './logger.js'
 export { networkOf } from './network.js'
 export { Denied, Spending, reserve, type ReserveOptions } from './reservation.js'
-export { Server, type Logger, type ServerOptions } from './server.js'
+export { Server, type ServerOptions } from './server.js'

@@ -2,7 +2,7 @@ import { checkList, checkObject, checkText, checkUnits, checkWait } from './chec
 import type { Command, RedisClient } from './client.js'
 import { decisionOf, longestDenial, retryAfterSeconds, type Decision } from './decision.js'
 import { DenialMemory } from './denials.js'
-import { Away } from './errors.js'
+import { Away, messageOf } from './errors.js'
 import { FailOpen, type Fallback } from './fallback.js'
 import { integer, list, pairs, text } from './reply.js'
 import { Server } from './server.js'
@@ -225,7 +225,7 @@ export class Limiter {
       return integer(await this.server.ask(['RL.REFUND', key, units, ...named], { key }))
     } catch (error) {
       if (!(error instanceof Away)) throw error
-      this.fallback.refund?.(key, units)
+      this.#refundAlone(key, units)
       return 0
     } finally {
       this.forget(key)
@@ -304,13 +304,22 @@ export class Limiter {
     return items.map(({ key, cost = 1 }) => this.fallback.acquire(key, cost))
   }
 
+  /** Gives units back to the fallback. The logger is told what that throws: the answer counts more. */
+  #refundAlone(key: string, units: number): void {
+    try {
+      this.fallback.refund?.(key, units)
+    } catch (error) {
+      this.server.warn(`floodgate: the fallback took no units of '${key}' back: ${messageOf(error)}`)
+    }
+  }
+
   #allByFallback(items: BatchItem[]): Decision[] {
     const decisions = this.#eachByFallback(items)
     const longest = longestDenial(decisions.filter(({ granted }) => !granted))
     if (!longest) return decisions
     return decisions.map((decision, i) => {
       if (!decision.granted) return decision
-      this.fallback.refund?.(items[i]!.key, decision.granted)
+      this.#refundAlone(items[i]!.key, decision.granted)
       return { ...decision, granted: 0, retryAfterMs: longest.retryAfterMs, index: -3 }
     })
   }

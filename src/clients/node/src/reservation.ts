@@ -75,7 +75,7 @@ export async function reserve<T>(
   limiter: Limiter,
   limits: Record<string, Limits>,
   options: ReserveOptions | undefined,
-  work: (spending: Spending) => Promise<T>,
+  work: (spending: Spending) => T | Promise<T>,
 ): Promise<T> {
   checkAsker('limiter', limiter, 'a Limiter')
   checkLimits(limits)

@@ -5,16 +5,10 @@ import { Away, Closed, Misconfigured, messageOf } from './errors.js'
 import { exchanged, type Asker } from './exchange.js'
 import { giveBackLate } from './give-back.js'
 import type { Health, Outage } from './health.js'
+import { unfailing, type Logger } from './logger.js'
 import { Outages } from './outages.js'
 import type { Question } from './question.js'
 import { Waiters } from './waiters.js'
-
-/** A logger: it is told that Redis is away, and that Redis is back. */
-export interface Logger {
-  info(message: string): void
-  warn(message: string): void
-  error(message: string): void
-}
 
 /** The options of a Server. */
 export interface ServerOptions {
@@ -62,8 +56,8 @@ export class Server {
     this.#adapter = adapter
     this.timeoutMs = timeoutMs
     this.restMs = restMs
-    this.#logger = logger
-    this.#outages = new Outages(adapter, restMs, logger)
+    this.#logger = logger && unfailing(logger)
+    this.#outages = new Outages(adapter, restMs, this.#logger)
     this.#asker = {
       adapter,
       timeoutMs,

@@ -74,8 +74,11 @@ export class Waiters {
     const isLost = waiting.isSent && !isReply(error)
     const isRefused = waiting.isSent && isReply(error) && !cannotDecide(error) && !wrongBy(error)
     const hasLeft = signal?.aborted || error instanceof Closed
-    if (!isRefused && !hasLeft && !isFoundAway) return this.#askInstead(command, question, health, isLost)
-    if (isLost && undo) void giveBackLost(this.#asker, undo.command, key)
+    const giveBack = () => {
+      if (isLost && undo) void giveBackLost(this.#asker, undo.command, key, waiting.endsBy)
+    }
+    if (!isRefused && !hasLeft && !isFoundAway) return this.#askInstead(command, question, health, giveBack)
+    giveBack()
     // Otherwise askers whose own patience is shorter would never find out that Redis is away.
     if (signal?.aborted && !waiting.isSent && key !== undefined) this.#asker.look(key)
     throw isFoundAway && !isRefused && !hasLeft ? new Away(messageOf(error), { cause: error }) : error
@@ -85,16 +88,22 @@ export class Waiters {
    * Asks by the client itself, without waiting, after the connection on which a request waited has
    * failed. That connection may have been refused, or have gone silent alone. Redis is away only where
    * the client fails, too.
+   *
+   * @param giveBack gives back what the request may have taken that waited
    */
-  async #askInstead(command: Command, question: Question, health: Health, isLost: boolean): Promise<unknown> {
-    const { key, undo } = question
+  async #askInstead(
+    command: Command,
+    question: Question,
+    health: Health,
+    giveBack: () => void,
+  ): Promise<unknown> {
     let isTaken = false
     try {
       const answer = await exchanged(this.#asker, command, question, health)
-      isTaken = undo?.took(answer) ?? false
+      isTaken = question.undo?.took(answer) ?? false
       return answer
     } finally {
-      if (isLost && undo && !isTaken) void giveBackLost(this.#asker, undo.command, key)
+      if (!isTaken) giveBack()
     }
   }
 }

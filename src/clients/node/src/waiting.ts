@@ -8,6 +8,7 @@ import { patience } from './patience.js'
 export class Waiting {
   readonly #over = new AbortController()
   #isSent = false
+  #endsBy = -Infinity
 
   /** @param timeoutMs the time for opening the connection, and for the answer after the wait */
   constructor(
@@ -18,6 +19,11 @@ export class Waiting {
   /** Whether the command was sent, so that the server may have run it. */
   get isSent(): boolean {
     return this.#isSent
+  }
+
+  /** The time by which the server ends the wait, by `performance.now`. */
+  get endsBy(): number {
+    return this.#endsBy
   }
 
   /** Leaves the queue. The answer is this error. */
@@ -33,6 +39,7 @@ export class Waiting {
     signal: AbortSignal | undefined,
   ): Promise<unknown> {
     const longestMs = waitMs + this.timeoutMs
+    this.#endsBy = performance.now() + longestMs
     const ends = [
       whenAborted(signal, () => this.leave(signal!.reason)),
       this.connections.whenClosed(() =>

@@ -251,7 +251,6 @@ for (const [name, connect] of BOTH) {
     assert.equal((await ended).name, 'AbortError')
     await eventually('it wants nothing', async () => (await released()) > before)
     await leaves(key)
-    assert.equal(await held(key), 1)
     await isReleased(key)
 
     // The connection is lost, or the answer does not come: the reservation is found again by its id.
@@ -270,6 +269,30 @@ for (const [name, connect] of BOTH) {
     lossy.close()
   })
 }
+
+test('who has left a line of which the server does not hear holds nothing, however late it is granted', async () => {
+  const timeoutMs = 1000
+  const way = await startLossyWay(server.port)
+  const lossy = new Server(ioredis(way.port), { ...IMPATIENT, timeoutMs })
+  const deaf = new Limiter(lossy, { fallback: new FailClosed() })
+  // On a busy machine it may not come to the line in time: then once more.
+  await eventually('it stands in line', async () => {
+    await client.call('RL.RESERVE', 1, 'deaf', 'concurrent:1', 'TTL', '1h', 'ID', 'holder')
+    const gone = new AbortController()
+    const options = { waitMs: 25_000, ttlMs: 3_600_000, signal: gone.signal }
+    const waits = reserve(deaf, { deaf: 'concurrent:1' }, options, () => assert.fail('done'))
+    const ended = waits.catch(({ name }) => name)
+    await eventually('it stands in line', async () => (await inLine(client, 'deaf')) === 1, 2000).catch(
+      () => {},
+    )
+    gone.abort()
+    return (await ended) === 'AbortError' && (await inLine(client, 'deaf')) === 1
+  })
+  await sleep(2 * timeoutMs)
+  await client.call('RL.RELEASE', 'holder', 1, 'deaf')
+  await eventually('it is released', async () => (await held('deaf')) === 0, 20_000)
+  lossy.close()
+})
 
 test('a late answer that nobody understands is told', async () => {
   let answer

@@ -27,15 +27,18 @@ for (const [kind, ways] of [
   ['sentinel', ['disconnect', 'at once']],
 ]) {
   test(`${kind}: a program that has waited ends`, async (t) => {
-    for (const how of ways) {
-      const { port } = { cluster, sentinel: nobody }[kind] ?? server
-      const child = spawn(process.execPath, [program, kind, how, port], { stdio: ['ignore', 'pipe', 2] })
-      t.after(() => child.kill('SIGKILL'))
-      const exit = once(child, 'exit')
-      // It dies before that, or it comes to it.
-      await Promise.race([exit, once(child.stdout, 'data')])
-      assert.deepEqual(await ends(`a program whose client is closed (${how})`, exit), [0, null])
-    }
+    const { port } = { cluster, sentinel: nobody }[kind] ?? server
+    const child = spawn(process.execPath, [program, kind, port, ...ways], { stdio: ['ignore', 'pipe', 2] })
+    t.after(() => child.kill('SIGKILL'))
+    const exit = once(child, 'exit')
+    let said = ''
+    const allClosed = new Promise((resolve) => {
+      child.stdout.on('data', (told) => (said += told).includes(`closed: ${ways.at(-1)}\n`) && resolve())
+    })
+    // It dies before that, or it comes to it.
+    await Promise.race([exit, allClosed])
+    assert.deepEqual(await ends(`a program whose clients are closed: ${said}`, exit), [0, null])
+    assert.equal(said, ways.map((how) => `closed: ${how}\n`).join(''))
   })
 }
 

@@ -31,6 +31,7 @@ export const limiters = [
   new Limiter(createCluster({ rootNodes: [] })),
   new Limiter(createSentinel({ name: 'm', sentinelRootNodes: [] })),
   new Limiter(async (args: string[], key: string | undefined) => [args, key]),
+  new Limiter((args: string[]) => args),
   new Limiter(new Server(new Redis(), { timeoutMs: 100, logger: null })),
 ]
 
@@ -43,9 +44,10 @@ export async function decides(limiter: Limiter, signal?: AbortSignal): Promise<n
     spending.add(1)
     return 'words'
   })
+  const plain: number = await reserve(limiter, { llm: '1/s' }, {}, () => 42)
   // @ts-expect-error a cost is a number
   await limiter.acquire('user:1', '10/s', { cost: '2' })
-  return paid + words.length + (sent?.length ?? 0) + (retryAfterSeconds(decision) ?? 0)
+  return paid + plain + words.length + (sent?.length ?? 0) + (retryAfterSeconds(decision) ?? 0)
 }
 
 export const wrapped: (cents: number) => Promise<number> = new Breaker(new Redis(), 'pay').wrap(

@@ -4,18 +4,8 @@
 //
 // It says the port of each host.
 
-import { Server } from 'floodgate-redis'
-import { hosts } from './hosts.mjs'
-import { newIoredis } from './new-ioredis.mjs'
-import { PATIENT } from './patience.mjs'
-
-// An outage is tried with it, and what is granted on a busy machine.
-const TIMEOUT_MS = 5000
+import { serveAll } from './serve-all.mjs'
 
 const [, , redis, served] = process.argv
-const ports = {}
-for (const [host, { prefix, theirs }] of Object.entries(JSON.parse(served))) {
-  const client = new Server(newIoredis(Number(redis)), { ...PATIENT, timeoutMs: TIMEOUT_MS })
-  ports[host] = (await hosts[host]({ client, prefix }, theirs)).port
-}
+const { ports } = await serveAll(Number(redis), JSON.parse(served))
 console.log(JSON.stringify(ports))

@@ -227,6 +227,19 @@ test('what a signal aborts is not waited for', async () => {
   assert.equal((await limiter.acquire('aborted', '1/h')).granted, 1)
 })
 
+test('a function as client may give the answer itself, and what it throws at once is an outage', async () => {
+  const six = [1, 9, 8, 0, 0, 60_000]
+  const plain = new Server(([name]) => (name === 'RL.ACQUIRE' ? six : []), PATIENT)
+  const { granted, source } = await new Limiter(plain).acquire('plain', '9/h')
+  assert.deepEqual([granted, source], [1, 'redis'])
+  assert.deepEqual(await new Limiter(plain).headers('plain', '9/h'), {})
+  const throwing = () => {
+    throw new Error('no connection')
+  }
+  const away = new Limiter(new Server(throwing, PATIENT))
+  assert.equal((await away.acquire('plain', '9/h')).source, 'fallback')
+})
+
 test('fallbacks', async () => {
   assert.equal(new FailOpen().acquire('k', 7).granted, 7)
   assert.deepEqual(
