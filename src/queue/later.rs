@@ -1,16 +1,16 @@
 //! A key at later times, for requests that several keys decide together.
 
 use super::behind::QueueAhead;
-use super::state::{db_key, has_queue, length};
+use super::state::{has_queue, length};
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::core::wait_queue::WaiterClass;
 use crate::limiter::Error;
 use crate::limiter::ends::ENDS;
 use crate::limiter::resolve::KeyView;
-use crate::queue::state::DbKey;
 use crate::server::context::Context;
 use crate::server::ffi::args::Arg;
+use crate::types::db_key::DbKey;
 use crate::types::ratelimit::RateLimit;
 
 /// A key as a denied request leaves it, and its queue.
@@ -42,7 +42,7 @@ impl<'v> LaterKey<'v> {
         class: WaiterClass,
         is_own: bool,
     ) -> Self {
-        let queue = has_queue(ctx, name).then(|| db_key(ctx, name));
+        let queue = has_queue(ctx, name).then(|| DbKey::of(ctx, name));
         Self { found: KeyView::of(ctx, name, value, now), queue, class, is_own }
     }
 
