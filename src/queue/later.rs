@@ -19,6 +19,7 @@ pub struct LaterKey<'v> {
     found: KeyView<'v>,
     queue: Option<DbKey>,
     class: WaiterClass,
+    /// True if `found` has what the key holds.
     is_own: bool,
 }
 
@@ -31,19 +32,17 @@ pub fn ends(ctx: &Context<'_>, name: Arg<'_>) -> usize {
 }
 
 impl<'v> LaterKey<'v> {
-    /// The key `name`, of which `value` is a copy on which a clock that stepped back is recorded.
-    /// `is_own` is true if nothing else differs from what the key holds. Those whom a critical
-    /// request may overtake take units before it only if they can have them first.
-    pub fn of(
-        ctx: &Context<'_>,
-        name: Arg<'v>,
-        value: Option<&'v RateLimit>,
-        now: Micros,
-        class: WaiterClass,
-        is_own: bool,
-    ) -> Self {
+    /// The key `name`, as a request of this class finds it. `found` has a copy of what the key holds, on
+    /// which a clock that stepped back is recorded. Those whom a critical request may overtake take
+    /// units before it only if they can have them first.
+    pub fn of(ctx: &Context<'_>, name: Arg<'v>, found: KeyView<'v>, class: WaiterClass) -> Self {
         let queue = has_queue(ctx, name).then(|| DbKey::of(ctx, name));
-        Self { found: KeyView::of(ctx, name, value, now), queue, class, is_own }
+        Self { found, queue, class, is_own: true }
+    }
+
+    /// The same if the copy differs from what the key holds in more than the clock.
+    pub fn changed(ctx: &Context<'_>, name: Arg<'v>, found: KeyView<'v>, class: WaiterClass) -> Self {
+        Self { is_own: false, ..Self::of(ctx, name, found, class) }
     }
 
     fn queue_ahead(&self) -> Option<QueueAhead<'_>> {
