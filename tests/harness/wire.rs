@@ -55,7 +55,14 @@ impl Wire {
         self.call(&command.split_whitespace().collect::<Vec<_>>())
     }
 
-    /// Sends all commands at once, then reads all replies.
+    /// Sends all commands at once, each given as words between blanks, then reads all replies.
+    #[track_caller]
+    pub fn lines<S: AsRef<str>>(&mut self, commands: &[S]) -> Vec<Reply> {
+        let words = |line: &S| line.as_ref().split_whitespace().map(str::to_owned).collect();
+        self.pipeline(&commands.iter().map(words).collect::<Vec<Vec<String>>>())
+    }
+
+    /// Sends all commands at once, each given as its words, then reads all replies.
     #[track_caller]
     pub fn pipeline<A: AsRef<[u8]>>(&mut self, commands: &[Vec<A>]) -> Vec<Reply> {
         let bytes: Vec<u8> = commands.iter().flat_map(|args| encode(args)).collect();

@@ -246,19 +246,10 @@ fn a_breaker_key_takes_at_most_400_bytes() {
     server.line("CB.ACQUIRE warm 50%/60s");
     let fill = |from: i32, to: i32| {
         let mut wire = server.wire();
-        let commands: Vec<_> = (from..to)
-            .map(|n| {
-                vec![
-                    "CB.REPORT".into(),
-                    format!("breaker:{n:06}"),
-                    "OK".into(),
-                    "BREAKER".into(),
-                    "50%/60s".into(),
-                ]
-            })
-            .collect();
+        let commands: Vec<_> =
+            (from..to).map(|n| format!("CB.REPORT breaker:{n:06} OK BREAKER 50%/60s")).collect();
         for part in commands.chunks(1000) {
-            wire.pipeline(part);
+            wire.lines(part);
         }
     };
     // From one full hash table to the next: each key with its share of it.

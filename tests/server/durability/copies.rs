@@ -274,9 +274,7 @@ fn a_copy_is_told_of_where_it_went() {
         master.ok("FLUSHALL");
         master.line("RL.ACQUIRE k 5/m TRACK");
         // Not as a transaction: Valkey 9.1.2 reports a MOVE of one in the wrong database.
-        let words = |line: &&str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        let commands: Vec<_> = std::iter::once(&"COPY k copy").chain(moves).map(words).collect();
-        master.wire().pipeline(&commands);
+        master.wire().lines(&[&["COPY k copy"], moves].concat());
         told(&master, &replica);
         for server in [&master, &replica] {
             let mut wire = server.wire();

@@ -96,8 +96,7 @@ fn a_hundred_thousand_calls_answer_as_the_formulas_say() {
             commands.push(format!("CL.THROTTLE t:{key} {} {} {} {q}", rate.burst, rate.count, rate.period));
             expected.push(Reply::ints(&answer));
         }
-        let words: Vec<Vec<&str>> = commands.iter().map(|line| line.split(' ').collect()).collect();
-        let replies = wire.pipeline(&words);
+        let replies = wire.lines(&commands);
         for ((command, reply), expected) in commands.iter().zip(&replies).zip(&expected) {
             assert_eq!(reply, expected, "{command} at {now}");
         }

@@ -416,12 +416,8 @@ fn track_max_holds_against_invented_keys() {
         .start();
     server.clock_set(START);
     let mut wire = server.wire();
-    let calls: Vec<Vec<String>> = (0..500)
-        .map(|n| {
-            ["RL.ACQUIRE".into(), format!("invented:{n}"), "1/s".into(), "COST".into(), "2".into()].to_vec()
-        })
-        .collect();
-    for reply in wire.pipeline(&calls) {
+    let calls: Vec<_> = (0..500).map(|n| format!("RL.ACQUIRE invented:{n} 1/s COST 2")).collect();
+    for reply in wire.lines(&calls) {
         assert_eq!(reply[0], Reply::Int(0), "the decision is the same, tracked or not");
     }
     assert_eq!(server.line("DBSIZE"), Reply::Int(50), "a denial leaves only what is tracked");

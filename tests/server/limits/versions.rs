@@ -27,10 +27,8 @@ fn they_never_disturb_each_other() {
             let cost = 1 + dice.below(3_u64);
             let (in_second, in_hour) = (grants.younger(now, SECOND), grants.younger(now, HOUR));
             let fits = in_second + cost <= per_second && in_hour + cost <= per_hour;
-            let replies = wire.pipeline(&[
-                words(&format!("RL.DEBUG CLOCK SET {now}")),
-                words(&format!("RL.ACQUIRE k {limits} COST {cost}")),
-            ]);
+            let replies = wire
+                .lines(&[format!("RL.DEBUG CLOCK SET {now}"), format!("RL.ACQUIRE k {limits} COST {cost}")]);
             let reply = replies[1].rate_limit();
             assert_eq!(reply.is_granted(), fits, "{limits} COST {cost} at {}: {reply:?}", now - T0);
             if fits {
@@ -50,10 +48,6 @@ fn they_never_disturb_each_other() {
     assert!(granted > 100 && denied > 100, "{granted} granted, {denied} denied");
 }
 
-fn words(line: &str) -> Vec<String> {
-    line.split(' ').map(String::from).collect()
-}
-
 #[test]
 fn for_an_hour_of_traffic() {
     let server = Server::start();
@@ -71,10 +65,8 @@ fn for_an_hour_of_traffic() {
         let (limits, per_second, per_hour) = versions[turn % 2];
         turn += 1;
         let cost = 1 + dice.below(3_u64);
-        let replies = wire.pipeline(&[
-            words(&format!("RL.DEBUG CLOCK SET {now}")),
-            words(&format!("RL.ACQUIRE k {limits} COST {cost}")),
-        ]);
+        let replies =
+            wire.lines(&[format!("RL.DEBUG CLOCK SET {now}"), format!("RL.ACQUIRE k {limits} COST {cost}")]);
         let (in_second, in_hour) = (grants.younger(now, SECOND), grants.younger(now, HOUR));
         let fits = in_second + cost <= per_second && in_hour + cost <= per_hour;
         // Within the first hour nothing of the hour's usage runs out, so its

@@ -92,9 +92,8 @@ fn in_scripts() {
 fn pipelines() {
     let server = at_t0();
     let mut wire = server.wire();
-    let commands: Vec<Vec<String>> =
-        (0..5000).map(|i| vec!["RL.ACQUIRE".into(), format!("k{}", i % 500), "9/h".into()]).collect();
-    let replies = wire.pipeline(&commands);
+    let commands: Vec<_> = (0..5000).map(|i| format!("RL.ACQUIRE k{} 9/h", i % 500)).collect();
+    let replies = wire.lines(&commands);
     for (i, reply) in replies.iter().enumerate() {
         let taken = i64::try_from(i / 500).unwrap();
         let expected = if taken < 9 {

@@ -472,12 +472,7 @@ fn who_is_to_blame() {
         let server = watched();
         let mut wire = listener(&server);
         // All at once: the look is at the whole of it.
-        let commands: Vec<Vec<String>> = std::iter::once("MULTI")
-            .chain(commands.iter().copied())
-            .chain(["EXEC"])
-            .map(|line| line.split_whitespace().map(str::to_owned).collect())
-            .collect();
-        server.wire().pipeline(&commands);
+        server.wire().lines(&[&["MULTI"], commands, &["EXEC"]].concat());
         let start = heard(&mut wire);
         (start["alert"].as_str().unwrap().to_owned(), start["key"].as_str().map(str::to_owned))
     };

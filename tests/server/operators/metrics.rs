@@ -176,8 +176,8 @@ fn possible_sum(buckets: Vec<(Reply, Reply)>) -> RangeInclusive<i64> {
 fn how_long_each_command_takes() {
     let server = Server::start();
     let mut wire = server.wire();
-    wire.pipeline(&vec![vec!["RL.ACQUIRE", "k", "1/h"]; 3000]);
-    wire.pipeline(&vec![vec!["cb.acquire", "b"]; 1000]);
+    wire.lines(&["RL.ACQUIRE k 1/h"; 3000]);
+    wire.lines(&["cb.acquire b"; 1000]);
     let metrics = server.line("RL.METRICS");
     let by_command = metrics.field("command_latency_us_by_command").pairs();
     let counts: BTreeMap<String, Vec<i64>> = by_command
@@ -206,8 +206,7 @@ fn how_long_each_command_takes() {
 fn how_long_commands_take() {
     let server = Server::start();
     let mut wire = server.wire();
-    let commands = vec![vec!["RL.ACQUIRE", "k", "1/h"]; 4000];
-    wire.pipeline(&commands);
+    wire.lines(&["RL.ACQUIRE k 1/h"; 4000]);
     let metrics = server.line("RL.METRICS");
     let timed = metrics.get("command_latency_count").unwrap().int();
     // One in sixteen of 4000.

@@ -228,14 +228,9 @@ fn a_client_that_vanishes_once_it_is_chosen_disturbs_nobody() {
         .collect();
     // In one go: time passes, so that the first two are chosen, and both are
     // killed before the server gets to send them anything.
-    let words = |line: String| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    let replies = wire.pipeline(&[
-        words("RL.DEBUG CLOCK ADVANCE 20000000".to_owned()),
-        words(format!("CLIENT KILL ID {}", all[0].1)),
-        words(format!("CLIENT KILL ID {}", all[1].1)),
-        words("RL.QUEUE k".to_owned()),
-        words("RL.REFUND k 5".to_owned()),
-    ]);
+    let kill = |client: usize| format!("CLIENT KILL ID {}", all[client].1);
+    let replies =
+        wire.lines(&["RL.DEBUG CLOCK ADVANCE 20000000", &kill(0), &kill(1), "RL.QUEUE k", "RL.REFUND k 5"]);
     assert_eq!(replies[3][0], Reply::Int(4), "the others wait on");
     // As with any reply that is lost on its way, what was granted is charged:
     // five of the ten were given back, and went to the next.
@@ -243,8 +238,7 @@ fn a_client_that_vanishes_once_it_is_chosen_disturbs_nobody() {
     all[3].0.assert_blocked_for(MOMENT);
     assert_eq!((used(&server, "k"), queue(&server, "k")[0]), (10, 3));
     // And one that is killed before it would be chosen is not charged.
-    let replies =
-        wire.pipeline(&[words("RL.REFUND k 5".to_owned()), words(format!("CLIENT KILL ID {}", all[3].1))]);
+    let replies = wire.lines(&["RL.REFUND k 5", &format!("CLIENT KILL ID {}", all[3].1)]);
     assert_eq!(replies, [Reply::Int(5), Reply::Int(1)]);
     assert_eq!(answered(&mut all[4].0).granted, 5);
     assert_eq!((used(&server, "k"), queue(&server, "k")[0]), (10, 1));

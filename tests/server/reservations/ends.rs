@@ -122,9 +122,7 @@ fn looks_and_denials_cost_the_same_however_many_are_held() {
     let mut wire = server.wire();
     let mut micros = |command: &str, key: &str| {
         server.ok("CONFIG RESETSTAT");
-        let lines: Vec<Vec<String>> =
-            (0..300).map(|_| command.replace('~', key).split(' ').map(str::to_owned).collect()).collect();
-        wire.pipeline(&lines);
+        wire.lines(&vec![command.replace('~', key); 300]);
         let name = command.split(' ').next().expect("a command").to_lowercase();
         let told = server.info_field("commandstats", &format!("cmdstat_{name}"));
         let each = told.split(',').find_map(|field| field.strip_prefix("usec_per_call="));

@@ -427,14 +427,11 @@ fn ten_thousand_open_reservations_are_renewed_listed_and_end() {
     let server = server();
     let mut wire = server.wire();
     let limits = "concurrent:20000,1000000/h";
-    let words = |line: String| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    let make: Vec<_> = (0..10_000)
-        .map(|n| words(format!("RL.RESERVE 1 k {limits} TTL {}ms ID id{n}", 60_000 + n)))
-        .collect();
-    assert!(wire.pipeline(&make).iter().all(|reply| !reply[0].is_nil()));
-    let renew: Vec<_> =
-        (0..2000).map(|n| words(format!("RL.RENEW id{} TTL 90s 1 k", n * 7919 % 10_000))).collect();
-    assert!(wire.pipeline(&renew).iter().all(|reply| *reply == Reply::Int(1)));
+    let make: Vec<_> =
+        (0..10_000).map(|n| format!("RL.RESERVE 1 k {limits} TTL {}ms ID id{n}", 60_000 + n)).collect();
+    assert!(wire.lines(&make).iter().all(|reply| !reply[0].is_nil()));
+    let renew: Vec<_> = (0..2000).map(|n| format!("RL.RENEW id{} TTL 90s 1 k", n * 7919 % 10_000)).collect();
+    assert!(wire.lines(&renew).iter().all(|reply| *reply == Reply::Int(1)));
     assert_eq!(used(&mut wire, "k", limits)[0], 10_000);
     assert_eq!(ids(&mut wire, "k").len(), 10_000);
     // All of them end; those that are remembered are bounded and hold no place.
@@ -452,11 +449,10 @@ fn ten_thousand_open_reservations_are_renewed_listed_and_end() {
 fn ended_reservations_are_remembered_boundedly() {
     let server = server();
     let mut wire = server.wire();
-    let words = |line: String| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
     // Twelve thousand that end at once, each a millisecond after the one before.
     let make: Vec<_> =
-        (0..12_000).map(|n| words(format!("RL.RESERVE 1 k 1000000/h TTL {}ms ID id{n}", 1000 + n))).collect();
-    assert!(wire.pipeline(&make).iter().all(|reply| !reply[0].is_nil()));
+        (0..12_000).map(|n| format!("RL.RESERVE 1 k 1000000/h TTL {}ms ID id{n}", 1000 + n)).collect();
+    assert!(wire.lines(&make).iter().all(|reply| !reply[0].is_nil()));
     let full = call!(wire, "MEMORY", "USAGE", "k").int();
     server.clock_advance(60_000_000);
     reserve(&mut wire, "k", "1000000/h", "TTL 1m ID new");
@@ -469,15 +465,14 @@ fn ended_reservations_are_remembered_boundedly() {
     let left = call!(wire, "MEMORY", "USAGE", "k").int();
     assert!(left < full * 17 / 20, "{full} bytes, then {left}");
     // Ten thousand of them can still be corrected.
-    let late: Vec<_> = (0..12_000).map(|n| words(format!("RL.COMMIT id{n} 1 k COST 2"))).collect();
-    let known =
-        |wire: &mut Wire| wire.pipeline(&late).iter().filter(|reply| **reply == Reply::Int(2)).count();
+    let late: Vec<_> = (0..12_000).map(|n| format!("RL.COMMIT id{n} 1 k COST 2")).collect();
+    let known = |wire: &mut Wire| wire.lines(&late).iter().filter(|reply| **reply == Reply::Int(2)).count();
     assert_eq!(known(&mut wire), 10_000);
     assert_eq!(used(&mut wire, "k", "1000000/h"), [22_001]);
     assert_eq!(known(&mut wire), 0);
     // When their units have left the window nothing of them is left.
     let make: Vec<_> = make.iter().take(100).cloned().collect();
-    assert!(wire.pipeline(&make).iter().all(|reply| !reply[0].is_nil()));
+    assert!(wire.lines(&make).iter().all(|reply| !reply[0].is_nil()));
     server.clock_advance(3_800_000_000);
     for _ in 0..2 {
         reserve(&mut wire, "k", "1000000/h", "TTL 1m ID last");
@@ -626,12 +621,9 @@ fn a_key_that_holds_one_place_takes_at_most_500_bytes() {
     let used = || server.memory_without_clients();
     let fill = |from: i32, to: i32| {
         let mut wire = server.wire();
-        let reserve = |n: i32| {
-            let line = format!("RL.RESERVE 1 job:{n:010} concurrent:5 TTL 10m ID a");
-            line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
-        };
+        let reserve = |n: i32| format!("RL.RESERVE 1 job:{n:010} concurrent:5 TTL 10m ID a");
         for part in (from..to).map(reserve).collect::<Vec<_>>().chunks(1000) {
-            wire.pipeline(part);
+            wire.lines(part);
         }
     };
     // From one full hash table to the next: each key with its share of it.
