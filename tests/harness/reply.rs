@@ -125,6 +125,14 @@ impl Reply {
         RateLimitReply::of(numbers.try_into().unwrap_or_else(|_| panic!("not six numbers: {self:?}")))
     }
 
+    /// What is in use of each limit, in a reply of RL.QUOTA: nothing of a key that it does not know. A
+    /// block has a row of its own, where nothing is in use.
+    #[track_caller]
+    pub fn used(&self) -> Vec<i64> {
+        let rows = if self.is_nil() { &[] } else { self.items() };
+        rows.iter().filter_map(|row| row.get("used")).map(|used| used.int()).collect()
+    }
+
     /// The pairs of a map: of a RESP3 map, or of a flat RESP2 array.
     #[track_caller]
     pub fn pairs(&self) -> Vec<(Reply, Reply)> {

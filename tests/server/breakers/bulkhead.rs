@@ -60,10 +60,7 @@ fn places_are_held_until_they_are_settled() {
 #[test]
 fn units_are_charged_and_corrected() {
     let server = stopped();
-    let used = || -> Vec<i64> {
-        let limits = server.line("RL.QUOTA {t}l 100/h,concurrent:5");
-        limits.items().iter().map(|limit| limit.field("used").int()).collect()
-    };
+    let used = || server.line("RL.QUOTA {t}l 100/h,concurrent:5").used();
     let reply = ask(&server, "100/h,concurrent:5 COST 40 TTL 10s ID a");
     assert_eq!(reply[4][1].rate_limit(), granted(40).limit(5).remaining(4).index(1));
     assert_eq!(used(), [40, 1]);

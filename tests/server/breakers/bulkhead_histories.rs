@@ -442,8 +442,7 @@ impl<'s> History<'s> {
     fn compare(&mut self) {
         for (at, name) in LIMIT_KEYS.iter().enumerate() {
             let seen = self.limits[at].at(self.now);
-            let shown = self.server.line(&format!("RL.QUOTA {name} {LIMITS}"));
-            let used: Vec<i64> = shown.items().iter().map(|limit| limit.field("used").int()).collect();
+            let used = self.server.line(&format!("RL.QUOTA {name} {LIMITS}")).used();
             assert_eq!(used, [seen.open().count() as i64, seen.used], "{} {name} {:?}", self.now, seen);
             let listed = self.server.line(&format!("RL.RESERVATIONS {name}"));
             let mut listed: Vec<String> = listed.items().iter().map(|one| one[0].text()).collect();

@@ -444,7 +444,7 @@ fn a_denial_tells_when_it_will_be_granted() {
             server.clock_set(now + reply.reset_after_ms * 1000);
             let rows = server.line(&format!("RL.QUOTA k {limits}"));
             let index = usize::try_from(reply.index).unwrap();
-            assert_eq!(rows[index].field("used").int(), 0, "{limits}: {reply:?} {rows:?}");
+            assert_eq!(rows.used()[index], 0, "{limits}: {reply:?} {rows:?}");
         }
         server.line("DEL k copy");
     }
@@ -454,14 +454,7 @@ fn a_denial_tells_when_it_will_be_granted() {
 #[test]
 fn limits_that_count_alike_own_a_usage_each() {
     let server = at_t0();
-    let used = |server: &Server, limits: &str| -> Vec<i64> {
-        server
-            .line(&format!("RL.QUOTA k {limits}"))
-            .items()
-            .iter()
-            .map(|row| row.field("used").int())
-            .collect()
-    };
+    let used = |server: &Server, limits: &str| server.line(&format!("RL.QUOTA k {limits}")).used();
     assert_acquire(&server, "k 10/m COST 2", granted(2).limit(10).remaining(8).reset_ms(60_000));
     // A tighter limit is tried in the shadow of the one that holds.
     assert_acquire(&server, "k 10/m,3/m:shadow COST 2", granted(2).limit(10).remaining(6).reset_ms(60_000));

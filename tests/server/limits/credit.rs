@@ -342,8 +342,7 @@ fn its_options() {
     assert_eq!(server.info_field("floodgate", "floodgate_shadow_denied"), "1");
     // A credit of its own beside one by calls, and a window as long as it gets.
     assert_eq!(acquire(&server, "o fixed:5/ever,fixed:5/ever:per=call,fixed:5/366d COST 3").granted, 3);
-    let rows = server.line("RL.QUOTA o");
-    assert_eq!([0, 1, 2].map(|at: usize| rows[at].field("used").int()), [3, 1, 3]);
+    assert_eq!(server.line("RL.QUOTA o").used(), [3, 1, 3]);
     for (limit, reason) in [
         ("5/ever", "ever is only for fixed, write fixed:5/ever"),
         ("bucket:5/ever", "ever is only for fixed, write fixed:5/ever"),

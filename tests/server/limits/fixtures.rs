@@ -29,7 +29,5 @@ pub fn assert_acquire(server: &Server, arguments: &str, expected: ExpectedReply)
 /// The units in use, of each limit.
 #[track_caller]
 pub fn used(server: &Server, key: &str, limits: &str) -> Vec<i64> {
-    let quota = server.line(&format!("RL.QUOTA {key} {limits}"));
-    // A blocked key has a row of its own for that.
-    quota.items().iter().filter_map(|limit| limit.get("used")).map(|used| used.int()).collect()
+    server.line(&format!("RL.QUOTA {key} {limits}")).used()
 }

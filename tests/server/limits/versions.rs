@@ -38,8 +38,8 @@ fn they_never_disturb_each_other() {
                 denied += 1;
             }
             if dice.below(10) == 0 {
-                let rows = wire.line(&format!("RL.QUOTA k {limits}"));
-                let used = |at: usize| rows[at].field("used").int().cast_unsigned();
+                let used = wire.line(&format!("RL.QUOTA k {limits}")).used();
+                let used = |at: usize| used[at].cast_unsigned();
                 let (s, h) = if swapped { (1, 0) } else { (0, 1) };
                 assert_eq!((used(s), used(h)), (grants.younger(now, SECOND), grants.younger(now, HOUR)));
             }

@@ -42,12 +42,10 @@ pub fn answered(wire: &mut Wire) -> RateLimitReply {
     wire.read_within(SOON).expect("an answer").rate_limit()
 }
 
+/// What is in use of the key's only limit.
 #[track_caller]
 pub fn used(server: &Server, key: &str) -> i64 {
-    match call!(server, "RL.QUOTA", key) {
-        reply if reply.is_nil() => 0,
-        reply => reply[0].field("used").int(),
-    }
+    call!(server, "RL.QUOTA", key).used().first().copied().unwrap_or(0)
 }
 
 /// Length, oldest wait, head's cost.

@@ -27,7 +27,7 @@ fn reserve(wire: &mut Wire, key: &str, limits: &str, rest: &str) -> Reply {
 /// `used` of each limit of a key, in order.
 #[track_caller]
 fn used(wire: &mut Wire, key: &str, limits: &str) -> Vec<i64> {
-    call!(wire, "RL.QUOTA", key, limits).items().iter().map(|limit| limit.field("used").int()).collect()
+    call!(wire, "RL.QUOTA", key, limits).used()
 }
 
 #[track_caller]
