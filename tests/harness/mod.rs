@@ -57,7 +57,7 @@ pub use self::{
     program::{Program, c_library, module_path},
     reply::{Reply, assert_error, assert_error_prefix},
     sentinel::{NAME as SENTINEL_NAME, Sentinels},
-    server::{Builder, Server},
+    server::{Builder, Server, T0},
     spawn::spawn,
     wall_clock::{move_wall_clock, with_wall_clock},
     wire::Wire,

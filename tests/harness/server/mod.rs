@@ -14,6 +14,10 @@ use super::{program::Program, wire::Wire};
 use std::{path::Path, process::Child, sync::Mutex};
 use tempfile::TempDir;
 
+/// The time at which the clocks of most tests stand at first, in microseconds since 1970: 2027-01-15
+/// 08:00 UTC. Windows of an hour and less begin then.
+pub const T0: i64 = 1_800_000_000_000_000;
+
 /// A running server; killed and reaped when dropped.
 #[derive(Debug)]
 pub struct Server {
@@ -33,7 +37,15 @@ impl Server {
         Self::builder().start()
     }
 
-    /// The same with more settings, as on the server's command line:
+    /// The same, with the module's clock at [`T0`].
+    #[track_caller]
+    pub fn at_t0() -> Self {
+        let server = Self::start();
+        server.clock_set(T0);
+        server
+    }
+
+    /// Starts it with more settings, as on the server's command line:
     /// `&["--appendonly", "yes"]`.
     #[track_caller]
     pub fn with(args: &[&str]) -> Self {

@@ -2,10 +2,6 @@
 
 use crate::harness::{Reply, Server};
 
-/// A whole number of every period in these tests.
-pub use crate::limits::fixtures::T0 as START;
-pub use crate::limits::fixtures::at_t0 as stopped;
-
 /// A key and the breaker that its calls give.
 pub struct Key<'s> {
     pub server: &'s Server,

@@ -5,12 +5,9 @@ use std::time::Duration;
 
 use crate::harness::{Reply, Server, Wire};
 
-const T0: i64 = 1_800_000_000_000_000;
-
 /// A server whose replication stream is open, with some limiters on it.
 fn prepared() -> (Server, Server) {
-    let server = Server::start();
-    server.clock_set(T0);
+    let server = Server::at_t0();
     let replica = server.replica();
     server.line("RL.ACQUIRE full 5/h,9/d COST 5");
     server.line("RL.ACQUIRE half bucket:10/h COST 5");

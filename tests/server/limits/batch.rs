@@ -1,7 +1,7 @@
 //! RL.BATCH: EACH and ALL, the same key twice, and failures as a whole.
 
-use crate::harness::{Reply, Server, assert_error, assert_error_prefix, assert_same_data, wait_synced};
-use crate::limits::fixtures::{T0, at_t0, used};
+use crate::harness::{Reply, Server, T0, assert_error, assert_error_prefix, assert_same_data, wait_synced};
+use crate::limits::fixtures::used;
 use crate::queue::fixtures::{answered, waits};
 use crate::support::{BY_ANOTHER_ITEM, Dice, RateLimitReply, denied, granted};
 
@@ -12,7 +12,7 @@ fn batch(server: &Server, command: &str) -> Vec<RateLimitReply> {
 
 #[test]
 fn each_decides_every_item_on_its_own() {
-    let server = at_t0();
+    let server = Server::at_t0();
     assert_eq!(
         batch(&server, "EACH 4 a 10/s 4 b 5/m 6 a 10/s 7 a 10/s 6"),
         [
@@ -33,7 +33,7 @@ fn each_decides_every_item_on_its_own() {
 
 #[test]
 fn all_grants_everything_or_nothing() {
-    let server = at_t0();
+    let server = Server::at_t0();
     assert_eq!(
         batch(&server, "ALL 3 org 60/h 3 proj 50/m 3 user 10/s 3"),
         [
@@ -77,7 +77,7 @@ fn all_grants_everything_or_nothing() {
 
 #[test]
 fn the_same_key_twice_counts_both() {
-    let server = at_t0();
+    let server = Server::at_t0();
     assert_eq!(
         batch(&server, "ALL 2 k 10/s 5 k 10/s 5"),
         [granted(5).limit(10).remaining(5).reset_ms(1000), granted(5).limit(10).remaining(0).reset_ms(1000)]
@@ -110,7 +110,7 @@ fn the_same_key_twice_counts_both() {
 
 #[test]
 fn the_same_key_twice_with_other_limits() {
-    let server = at_t0();
+    let server = Server::at_t0();
     // What the first item takes counts only on the limits that both share.
     assert_eq!(
         batch(&server, "ALL 2 k 60/h 50 k 5/m 5"),
@@ -145,7 +145,7 @@ fn the_same_key_twice_with_other_limits() {
 
 #[test]
 fn options_of_limits_hold_for_items_too() {
-    let server = at_t0();
+    let server = Server::at_t0();
     assert_eq!(
         batch(&server, "ALL 2 k 40/h,2/m:per=call 20 k 40/h,2/m:per=call 20"),
         [
@@ -207,7 +207,7 @@ fn options_of_limits_hold_for_items_too() {
 
 #[test]
 fn a_bad_item_fails_the_whole_command() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.line("SET string x");
     for mode in ["ALL", "EACH"] {
         let bad = |tail: &str| server.line(&format!("RL.BATCH {mode} {tail}"));
@@ -242,7 +242,7 @@ fn a_bad_item_fails_the_whole_command() {
 
 #[test]
 fn a_thousand_items_in_one_command() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let items = |n: usize| (0..n).map(|i| format!(" k{} 10/s 1", i % 100)).collect::<Vec<_>>().concat();
     let replies = batch(&server, &format!("ALL 1000{}", items(1000)));
     assert!(replies.iter().all(|item| item.granted == 1));
@@ -261,7 +261,7 @@ fn a_thousand_items_in_one_command() {
 
 /// Random batches. EACH of the same items, on copies of the keys, is the model of ALL.
 fn all_or_nothing(texts: &[&str], most_apart_us: i64, operators: bool) {
-    let server = at_t0();
+    let server = Server::at_t0();
     let mut dice = Dice::new(1);
     let copy = |server: &Server| {
         for key in ["k0", "k1", "k2"] {
@@ -374,7 +374,7 @@ fn all_or_nothing_under_one_name() {
 
 #[test]
 fn a_batch_on_a_blocked_key_waits_for_the_whole_batch() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.line("RL.BLOCK a FOR 10s");
     let never = denied().limit(1).remaining(0).blocked();
     let [first, second] = batch(&server, "ALL 2 a 1/h 1 a 1/h 1")[..] else { panic!("two items") };
@@ -398,7 +398,7 @@ fn a_batch_on_a_blocked_key_waits_for_the_whole_batch() {
 /// name.
 #[test]
 fn all_beside_a_blocked_key_without_limits() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let replica = server.replica();
     server.ok("RL.BLOCK x FOREVER");
     server.ok("RL.BLOCK z FOR 5s");
@@ -424,7 +424,7 @@ fn all_beside_a_blocked_key_without_limits() {
 
 #[test]
 fn what_the_whole_is_told_holds_at_the_millisecond_at_which_it_asks_again() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.line("RL.BLOCK d FOR 1m");
     server.clock_advance(10);
     server.line("RL.PIN b 1000/s FOR 1m");
@@ -438,7 +438,7 @@ fn what_the_whole_is_told_holds_at_the_millisecond_at_which_it_asks_again() {
 #[test]
 fn what_the_whole_is_told_holds_across_many_ends_in_a_row() {
     for keys in [10, 14] {
-        let server = at_t0();
+        let server = Server::at_t0();
         for j in 1..=keys {
             server.line(&format!("RL.ACQUIRE k{j} 1/{j}s"));
             if j > 1 {
@@ -457,7 +457,7 @@ fn what_the_whole_is_told_holds_across_many_ends_in_a_row() {
 /// All items deny by themselves, and when they no longer do, a pin has ended.
 #[test]
 fn the_whole_is_told_where_each_item_is_to_blame() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.line("RL.ACQUIRE k1 1/h");
     server.line("RL.PIN k1 1/s FOR 1500ms");
     server.line("RL.ACQUIRE k1 1/h");
@@ -478,7 +478,7 @@ fn the_whole_is_told_where_each_item_is_to_blame() {
 /// Pins and blocks whose ends fall between milliseconds: at the time that is told the whole is granted.
 #[test]
 fn what_the_whole_is_told_holds_among_random_ends() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let mut dice = Dice::new(1);
     let mut told_at_all = 0;
     for round in 0..150 {
@@ -513,7 +513,7 @@ fn what_the_whole_is_told_holds_among_random_ends() {
 
 #[test]
 fn a_key_twice_behind_a_line_is_told_when_both_are_granted() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let limit = "bucket:10/m";
     server.line(&format!("RL.ACQUIRE k {limit} COST 10"));
     let mut waiter = waits(&server, &format!("RL.ACQUIRE k {limit} COST 2 WAIT 20s"));

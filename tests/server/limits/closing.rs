@@ -1,7 +1,7 @@
 //! `block=`, `grow=` and `maxblock=`: each sentence of their contract on a real server.
 
-use crate::harness::{Reply, Server, assert_error, assert_same_data, call, snapshot, wait_synced};
-use crate::limits::fixtures::{T0, acquire, assert_acquire, at_t0};
+use crate::harness::{Reply, Server, T0, assert_error, assert_same_data, call, snapshot, wait_synced};
+use crate::limits::fixtures::{acquire, assert_acquire};
 use crate::queue::fixtures::{MOMENT, SOON, answered, waits};
 use crate::support::{denied, granted};
 
@@ -20,7 +20,7 @@ fn blocks_begun(server: &Server) -> String {
 
 /// A limit of two a minute on `k` that is used up.
 fn used_up(options: &str) -> Server {
-    let server = at_t0();
+    let server = Server::at_t0();
     assert_eq!(acquire(&server, &format!("k 2/m{options} COST 2")).granted, 2);
     server
 }
@@ -191,7 +191,7 @@ fn who_waits_closes_nothing_and_a_line_neither() {
 
 #[test]
 fn each_block_is_longer_than_the_last() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let limit = "k 1/s:block=10s:grow=2:maxblock=35s";
     let exceed = || {
         assert_eq!(acquire(&server, limit).granted, 1);
@@ -246,7 +246,7 @@ fn unblock_and_reset_end_it_and_forget_the_growth() {
     for (command, listed) in
         [("RL.UNBLOCK k", true), ("RL.RESET k", true), ("RL.UNBLOCK k", false), ("RL.RESET k", false)]
     {
-        let server = at_t0();
+        let server = Server::at_t0();
         let limit = "k 1/s:block=10s:grow=2";
         let exceed = || {
             assert_eq!(acquire(&server, limit).granted, 1, "{command}");
@@ -311,7 +311,7 @@ fn a_refund_does_not_end_it_and_clear_does_not_spare_it() {
 
 #[test]
 fn it_stays_with_its_limit() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let login = "5/m:name=login:block=15m";
     assert_eq!(acquire(&server, &format!("k {login} COST 5")).granted, 5);
     // Denied beside others: which limits the key has is what its last grant said.
@@ -338,7 +338,7 @@ fn it_stays_with_its_limit() {
 
 #[test]
 fn every_command_that_takes_closes() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let batch = |line: &str| -> Vec<Vec<i64>> {
         server.line(&format!("RL.BATCH {line}")).items().iter().map(Reply::to_ints).collect()
     };
@@ -390,7 +390,7 @@ fn every_command_that_takes_closes() {
 
 #[test]
 fn several_limits_close_as_one_effect() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let replica = server.replica();
     assert_eq!(acquire(&server, "k 1/m:block=1h,1/h:block=2h,9/h").granted, 1);
     wait_synced(&server, &replica);
@@ -413,7 +413,7 @@ fn several_limits_close_as_one_effect() {
 
 #[test]
 fn policies_and_pins_close() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.ok("RL.POLICY SET login 1/m:grow=2:block=15m PREFIX login:");
     assert_eq!(server.line("RL.POLICY GET login").field("limits").text(), "1/m:grow=2:block=15m");
     assert_eq!(acquire(&server, "login:ann").granted, 1);
@@ -499,7 +499,7 @@ fn replicas_and_files_have_the_same_blocks() {
 
 #[test]
 fn a_remembered_block_counts_among_the_limits_set_aside() {
-    let server = at_t0();
+    let server = Server::at_t0();
     for n in 0..57 {
         assert_eq!(acquire(&server, &format!("k 1/s:name=n{n}")).granted, 1, "{n}");
         assert_eq!(acquire(&server, &format!("k 1/s:name=n{n}:block=1h")).granted, 0, "{n}");
@@ -528,7 +528,7 @@ fn an_unlisted_block_is_recorded_when_the_clock_steps_back() {
 
 #[test]
 fn a_pin_that_ends_first_ends_its_blocks_denials() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.ok("RL.PIN k 1/m:block=1h FOR 10m");
     assert_eq!(acquire(&server, "k 100/s").granted, 1);
     assert_acquire(&server, "k 100/s", denied().limit(1).remaining(0).retry_ms(600_000).reset_ms(3_600_000));
@@ -545,7 +545,7 @@ fn a_pin_that_ends_first_ends_its_blocks_denials() {
 /// given back meanwhile, and whatever the clock does.
 #[test]
 fn no_denial_moves_it_before_its_units_are_back() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let replica = server.replica();
     let retry = |ask: &str| acquire(&server, ask).retry_after_ms;
     let part = "fixed:10/m:block=10s COST 5";
@@ -602,7 +602,7 @@ fn no_denial_moves_it_before_its_units_are_back() {
 /// One large request does not keep small ones from closing the limit for ever.
 #[test]
 fn grants_after_its_end_do_not_prolong_what_it_waits_for() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let limit = "k bucket:10/m:block=10s";
     assert_eq!(acquire(&server, &format!("{limit} COST 10")).granted, 10);
     assert_eq!(acquire(&server, &format!("{limit} COST 10")).retry_after_ms, 60_000);
@@ -621,7 +621,7 @@ fn grants_after_its_end_do_not_prolong_what_it_waits_for() {
 /// with 8 units in use at T0, when a request of 5 was denied.
 #[test]
 fn a_block_of_an_earlier_version_loads() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let dump = "0781adab5e9629a2b401053801341466697865643a31302f6d3a626c6f636b3d313073408080e2c4f2a2990380dac409\
                 808ece1c038080e2c4f2a29903808ece1c085000000900df896b5575847953";
     let dump: Vec<u8> =

@@ -3,12 +3,10 @@
 //! before a command or after it, never amid it.
 
 use crate::harness::{
-    Reply, Server, Snapshot, Wire, assert_same_data_however_told, c_library, call, eventually, snapshot,
+    Reply, Server, Snapshot, T0, Wire, assert_same_data_however_told, c_library, call, eventually, snapshot,
     wait_synced,
 };
 use std::{path::PathBuf, sync::LazyLock, time::Duration};
-
-const NOON: i64 = 1_800_000_000_000_000;
 
 /// The other module.
 static LISTENER: LazyLock<(tempfile::TempDir, PathBuf)> =
@@ -115,11 +113,11 @@ impl Pair {
         Self { master, replica, in_order }
     }
 
-    /// An empty server at noon on which this was done.
+    /// An empty server on which this was done.
     fn begin(&self, before: &str) {
         self.master.ok("LISTENER.OFF");
         self.master.ok("FLUSHALL");
-        self.master.clock_set(NOON);
+        self.master.clock_set(T0);
         if !before.is_empty() {
             self.master.line(before);
         }

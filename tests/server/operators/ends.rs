@@ -1,15 +1,15 @@
 //! Ends that the server knows, pins and blocks with FOR, in every answer that tells a time:
 //! at `retry_after_ms` the same request is granted if nobody else asks, and not 2 ms earlier.
 
-use crate::harness::{Reply, Server};
-use crate::limits::fixtures::{T0, acquire, assert_acquire, at_t0};
+use crate::harness::{Reply, Server, T0};
+use crate::limits::fixtures::{acquire, assert_acquire};
 use crate::queue::fixtures::{answered, queue, waits};
 use crate::support::{Dice, denied, granted};
 use std::time::{Duration, Instant};
 
 #[test]
 fn a_pin_that_ends_lets_the_call_through() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.ok("RL.PIN p 1/h FOR 10s");
     assert_eq!(acquire(&server, "p 100/s").granted, 1);
     assert_acquire(&server, "p 100/s", denied().limit(1).remaining(0).retry_ms(10_000));
@@ -24,7 +24,7 @@ fn a_pin_that_ends_lets_the_call_through() {
 
 #[test]
 fn what_the_call_s_own_limits_still_know_counts_after_the_pin() {
-    let server = at_t0();
+    let server = Server::at_t0();
     // The first usage of 2/m is its own; the pin's of 1/h is another's.
     assert_eq!(acquire(&server, "k 2/m COST 2").granted, 2);
     server.ok("RL.PIN k 1/h FOR 10s");
@@ -41,7 +41,7 @@ fn what_the_call_s_own_limits_still_know_counts_after_the_pin() {
 
 #[test]
 fn pins_without_an_end_and_blocks() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.ok("RL.PIN f 1/h");
     acquire(&server, "f 100/s");
     assert_eq!(acquire(&server, "f 100/s").retry_after_ms, 3_600_000);
@@ -73,7 +73,7 @@ fn pins_without_an_end_and_blocks() {
 /// because its block ends first, lets it through at no moment that a reply can name.
 #[test]
 fn a_pin_that_outlives_its_block_by_microseconds() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.ok("RL.BLOCK k FOR 5s");
     server.clock_advance(5);
     server.ok("RL.PIN k unlimited FOR 5s");
@@ -85,7 +85,7 @@ fn a_pin_that_outlives_its_block_by_microseconds() {
 
 #[test]
 fn every_command_knows_them() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.ok("RL.PIN {k}p 1/h FOR 10s");
     server.line("RL.ACQUIRE {k}p 100/s");
     for (command, at) in [
@@ -138,7 +138,7 @@ fn a_line_moves_when_the_pin_ends() {
 
 #[test]
 fn a_line_is_told_right_times_across_ends() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.ok("RL.PIN w 1/h FOR 10s");
     assert_eq!(acquire(&server, "w 100/s").granted, 1);
     // Two fit when the pin has ended; the third when their second is over.
@@ -159,7 +159,7 @@ fn a_line_is_told_right_times_across_ends() {
 
 #[test]
 fn blocks_and_pins_last_no_longer_than_they_should_where_the_clock_steps_back() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.clock_advance(3_600_000_000);
     server.ok("RL.BLOCK b FOR 30s");
     server.ok("RL.PIN p 1/h FOR 30s");
@@ -206,7 +206,7 @@ fn the_time_that_is_told_is_the_time() {
         "bucket:3/2s:burst=9:name=c",
     ];
     let mut dice = Dice::new(7);
-    let server = at_t0();
+    let server = Server::at_t0();
     server.ok("RL.POLICY SET pol 2/3s PREFIX pol:");
     let mut now = T0;
     let mut seen = [0; 3];
@@ -278,7 +278,7 @@ fn the_first_denial_on_several_keys_knows_of_a_clock_that_stepped_back() {
         ("RL.RESERVE 1 {k}2 concurrent:1 TTL 1s ID held", "concurrent:1"),
         ("RL.ACQUIRE {k}2 1/s", "1/s"),
     ] {
-        let server = at_t0();
+        let server = Server::at_t0();
         server.clock_advance(20_000_000);
         server.line(ahead);
         server.clock_set(T0);
@@ -298,7 +298,7 @@ fn the_first_denial_on_several_keys_knows_of_a_clock_that_stepped_back() {
 #[test]
 fn ends_on_other_keys_count_beside_a_queue() {
     for call in ["RL.RESERVE 2 {k}q 1/2s {k}o 1/h TTL 1s", "RL.BATCH ALL 2 {k}q 1/2s 1 {k}o 1/h 1"] {
-        let server = at_t0();
+        let server = Server::at_t0();
         server.line("RL.ACQUIRE {k}q 1/2s");
         server.line("RL.ACQUIRE {k}o 1/h");
         server.ok("RL.PIN {k}o 100/s FOR 200ms");
@@ -314,7 +314,7 @@ fn ends_on_other_keys_count_beside_a_queue() {
 /// The breaker denies, and the limit grants now, but no more when the breaker admits the call.
 #[test]
 fn a_breaker_s_denial_knows_the_ends_of_its_limit() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.line("RL.ACQUIRE {x}l 1/h");
     server.line("CB.REPORT {x}b FAIL BREAKER 1:open=10s");
     server.ok("RL.PIN {x}l 100/s FOR 2s");

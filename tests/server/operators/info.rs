@@ -34,8 +34,7 @@ fn counted(server: &Server, commands: &[&str]) -> Vec<(String, u64)> {
 
 #[test]
 fn counters_by_outcome() {
-    let server = Server::start();
-    server.clock_set(1_800_000_000_000_000);
+    let server = Server::at_t0();
     let check = |commands: &[&str], expected: &[(&str, u64)]| {
         let mut wanted: Vec<_> = expected.iter().map(|&(name, n)| (name.to_owned(), n)).collect();
         wanted.sort();

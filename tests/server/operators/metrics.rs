@@ -61,8 +61,7 @@ fn a_map_in_resp3() {
 
 #[test]
 fn shadow_denials_by_limit() {
-    let server = Server::start();
-    server.clock_set(1_800_000_000_000_000);
+    let server = Server::at_t0();
     for _ in 0..4 {
         server.line("RL.ACQUIRE a 1/h:shadow,2/d:shadow:name=daily");
     }
@@ -97,8 +96,7 @@ fn owned(rows: &[(&str, i64)]) -> BTreeMap<String, i64> {
 
 #[test]
 fn every_command_that_takes_counts_under_labels() {
-    let server = Server::start();
-    server.clock_set(1_800_000_000_000_000);
+    let server = Server::at_t0();
     server.ok("RL.POLICY SET gold 1/h,1/d:shadow:name=trial");
     for (command, granted, denied, shadow) in [
         ("RL.ACQUIRE acquire @gold COST 1", 1, 0, 0),
@@ -143,8 +141,7 @@ fn every_command_that_takes_counts_under_labels() {
 
 #[test]
 fn a_waiter_counts_under_labels_when_it_is_served() {
-    let server = Server::start();
-    server.clock_set(1_800_000_000_000_000);
+    let server = Server::at_t0();
     server.ok("RL.POLICY SET slow fixed:1/s");
     server.line("RL.RESERVE 1 w @slow TTL 1h");
     let mut wire = server.wire();

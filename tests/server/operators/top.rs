@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::{
-    harness::{Reply, Server, Wire, assert_error, assert_error_prefix},
+    harness::{Reply, Server, T0, Wire, assert_error, assert_error_prefix},
     limits::access_log::logs,
     support::LoggedRequest,
 };
@@ -18,8 +18,7 @@ fn owned(rows: &[(&str, i64, i64)]) -> Vec<(String, i64, i64)> {
 
 #[test]
 fn granted_and_denied_by_every_command_that_takes() {
-    let server = Server::start();
-    server.clock_set(1_800_000_000_000_000);
+    let server = Server::at_t0();
     assert_eq!(server.line("RL.TOP DENIED"), Reply::Array(vec![]));
     for _ in 0..5 {
         server.line("RL.ACQUIRE a 2/h");
@@ -46,8 +45,7 @@ fn granted_and_denied_by_every_command_that_takes() {
 
 #[test]
 fn what_breakers_deny_counts() {
-    let server = Server::start();
-    server.clock_set(1_800_000_000_000_000);
+    let server = Server::at_t0();
     server.line("CB.REPORT down FAIL BREAKER 1:open=1m");
     for command in ["CB.ACQUIRE down", "CB.ACQUIRE down LIMIT e 9/h", "CB.ACQUIRE well 1"] {
         server.line(command);
@@ -60,8 +58,7 @@ fn what_breakers_deny_counts() {
 
 #[test]
 fn a_look_counts_nowhere() {
-    let server = Server::start();
-    server.clock_set(1_800_000_000_000_000);
+    let server = Server::at_t0();
     server.line("CL.THROTTLE t 0 1 60 0");
     server.line("CL.THROTTLE t 0 1 60");
     server.line("CL.THROTTLE t 0 1 60 0");
@@ -237,8 +234,7 @@ fn said(server: &Server, command: &str) -> Vec<String> {
 
 #[test]
 fn what_operators_blocked_and_pinned() {
-    let server = Server::start();
-    server.clock_set(1_800_000_000_000_000);
+    let server = Server::at_t0();
     let blocked = || said(&server, "RL.TOP BLOCKED");
     let pinned = || said(&server, "rl.top pinned");
     assert_eq!((server.line("RL.TOP BLOCKED"), pinned()), (Reply::Array(vec![]), vec![]));
@@ -284,8 +280,7 @@ fn what_operators_blocked_and_pinned() {
 /// operators left behind finds it.
 #[test]
 fn what_operators_forced() {
-    let server = Server::start();
-    server.clock_set(1_800_000_000_000_000);
+    let server = Server::at_t0();
     let forced = || said(&server, "RL.TOP FORCED");
     assert_eq!(forced(), [""; 0]);
     server.ok("CB.FORCE calm CLOSED REASON migration");
@@ -314,8 +309,7 @@ fn what_operators_forced() {
 /// Also after the key was granted and listed while its pin and block were over.
 #[test]
 fn what_a_clock_step_back_makes_hold_again_is_listed() {
-    let server = Server::start();
-    server.clock_set(1_800_000_000_000_000);
+    let server = Server::at_t0();
     let acquired = || server.line("RL.ACQUIRE p 5/s").rate_limit().is_granted();
     let listed = |what: &str| said(&server, &format!("RL.TOP {what}"));
     server.ok("RL.PIN p 1/h FOR 10s");
@@ -337,8 +331,7 @@ fn what_a_clock_step_back_makes_hold_again_is_listed() {
 /// What is over makes room before there is none.
 #[test]
 fn blocks_that_are_over_leave_room_for_others() {
-    let server = Server::start();
-    server.clock_set(1_800_000_000_000_000);
+    let server = Server::at_t0();
     let block = |name: &str, count: u32, duration: &str| {
         let all: Vec<_> = (0..count).map(|n| format!("RL.BLOCK {name}{n} FOR {duration}")).collect();
         server.wire().lines(&all);
@@ -483,7 +476,7 @@ fn more_blocked_keys_than_names_are_remembered() {
     assert_eq!(said(&server, "RL.TOP BLOCKED"), ["new  -1"]);
     assert_eq!(said(&server, "RL.TOP PINNED"), [""; 0]);
     // Those whose time has come make room by themselves: looking would make it, too.
-    server.clock_set(1_800_000_000_000_000);
+    server.clock_set(T0);
     crate::harness::eventually(std::time::Duration::from_secs(30), "room for another", || {
         server.line("RL.UNBLOCK late");
         wire.lines(&for_each("RL.BLOCK k:# FOR 1s"));
@@ -496,8 +489,7 @@ fn more_blocked_keys_than_names_are_remembered() {
 
 #[test]
 fn waiters_count_when_they_are_answered() {
-    let server = Server::start();
-    server.clock_set(1_800_000_000_000_000);
+    let server = Server::at_t0();
     server.line("RL.ACQUIRE w fixed:1/s");
     let mut wire = server.wire();
     wire.send_line("RL.ACQUIRE w fixed:1/s WAIT 5s");

@@ -5,18 +5,9 @@ use crate::harness::{Server, Wire, call, eventually};
 use crate::support::RateLimitReply;
 use std::{process::Command, sync::Once, time::Duration};
 
-/// A whole second: slots of every period used here start at it.
-pub const NOON: i64 = 1_800_000_000_000_000;
 pub const SOON: Duration = Duration::from_secs(30);
 /// Long enough for a served client's reply to have come.
 pub const MOMENT: Duration = Duration::from_millis(30);
-
-/// A server whose clock stands at noon.
-pub fn server() -> Server {
-    let server = Server::start();
-    server.clock_set(NOON);
-    server
-}
 
 /// A new client that waits, and stands in line when this returns.
 #[track_caller]

@@ -2,19 +2,19 @@
 //! a hierarchy, the same on master, replica and after a restart.
 
 use crate::harness::{
-    Reply, Server, Wire, assert_error, assert_error_prefix, assert_same_data, assert_survives_kill, call,
+    Reply, Server, T0, Wire, assert_error, assert_error_prefix, assert_same_data, assert_survives_kill, call,
     eventually, snapshot, wait_synced,
 };
 use crate::support::{denied, granted};
 use std::time::Duration;
 
 /// Ten seconds into a minute, so that no window of the tests ends by chance.
-const NOON: i64 = 1_800_000_010_000_000;
+const START: i64 = T0 + 10_000_000;
 const TOKENS: &str = "100000/m,concurrent:20";
 
 fn server() -> Server {
     let server = Server::start();
-    server.clock_set(NOON);
+    server.clock_set(START);
     server
 }
 
@@ -38,9 +38,9 @@ fn ids(wire: &mut Wire, key: &str) -> Vec<String> {
 #[test]
 fn tokens_are_right_to_the_unit_on_master_replica_and_after_restart() {
     let mut server = Server::durable();
-    server.clock_set(NOON);
+    server.clock_set(START);
     let replica = server.replica();
-    replica.clock_set(NOON);
+    replica.clock_set(START);
     let mut wire = server.wire();
     let steps = [
         ("RL.RESERVE 1 llm LIMITS COST 1500 TTL 5m ID a", [1500, 1]),
@@ -61,12 +61,12 @@ fn tokens_are_right_to_the_unit_on_master_replica_and_after_restart() {
         assert_same_data(&server, &replica);
         assert_eq!(used(&mut replica.wire(), "llm", TOKENS), expected, "on the replica after {line}");
     }
-    assert_survives_kill(&mut server, Some(NOON));
+    assert_survives_kill(&mut server, Some(START));
     assert_eq!(used(&mut server.wire(), "llm", TOKENS), [4707, 1]);
     // And after a rewrite of the AOF into plain commands.
     server.config_set("aof-use-rdb-preamble", "no");
     server.rewrite_aof();
-    assert_survives_kill(&mut server, Some(NOON));
+    assert_survives_kill(&mut server, Some(START));
     assert_eq!(call!(server.wire(), "RL.COMMIT", "e", 1, "llm", "COST", 1), Reply::Int(1));
     assert_eq!(used(&mut server.wire(), "llm", TOKENS), [4701, 0]);
 }
@@ -251,7 +251,7 @@ fn a_late_report_corrects_what_still_counts() {
         ("back", "RL.RELEASE back 1 back", 2, 0),
         ("long", "RL.RENEW long TTL 1m 1 long", 2, 10),
     ] {
-        server.clock_set(NOON);
+        server.clock_set(START);
         reserve(&mut wire, id, "100/m", &format!("COST 10 TTL 1s ID {id}"));
         server.clock_advance(1_000_000);
         assert_eq!(wire.line(report), Reply::Int(reply), "{report}");
@@ -274,7 +274,7 @@ fn a_refund_takes_its_own_grant_back_not_a_later_one() {
     let mut wire = server.wire();
     for limits in ["10/m", "1000/m"] {
         let key = limits;
-        server.clock_set(NOON);
+        server.clock_set(START);
         reserve(&mut wire, key, limits, "COST 6 TTL 10m ID a");
         server.clock_advance(30_000_000);
         call!(wire, "RL.ACQUIRE", key, limits, "COST", 4);
@@ -306,7 +306,7 @@ fn debt_is_at_most_one_capacity_and_must_be_worked_off() {
         ("fixed", "fixed:100/m", 60_000),
         ("bucket", "bucket:100/m", 60_600),
     ] {
-        server.clock_set(NOON - 10_000_000);
+        server.clock_set(START - 10_000_000);
         let capacity = if key == "coarse" { 10_000 } else { 100 };
         reserve(&mut wire, key, limits, &format!("COST {} TTL 1m ID a", capacity / 2));
         assert_eq!(call!(wire, "RL.COMMIT", "a", 1, key, "COST", 1_000_000_000_000_u64), Reply::Int(1));
