@@ -187,74 +187,84 @@ fn blocks_and_pins_last_no_longer_than_they_should_where_the_clock_steps_back() 
     assert_eq!(acquire(&server, "p 100/m COST 2").granted, 2);
 }
 
+const ANY_LIMITS: [&str; 12] = [
+    "3/s",
+    "5/10s:name=a",
+    "9/2s:name=a",
+    "bucket:4/5s",
+    "bucket:9/5s",
+    "fixed:3/4s",
+    "fixed:5/7s:name=b",
+    "fixed:4/3s:name=b",
+    "2/s,fixed:6/4s",
+    "unlimited",
+    "bucket:6/7s:name=c",
+    "bucket:3/2s:burst=9:name=c",
+];
+
+/// A grant, a reservation, a pin or a block.
+fn change_at_random(server: &Server, dice: &mut Dice, key: &str) {
+    let limits = dice.one_of(&ANY_LIMITS);
+    let command = match dice.below(7) {
+        0 => format!("RL.PIN {key} {limits} FOR {}ms", 1 + dice.below(8_000)),
+        1 => format!("RL.BLOCK {key} FOR {}ms", 1 + dice.below(8_000)),
+        2 => format!("RL.RESERVE 1 {key} {limits} TTL 3s COST {}", 1 + dice.below(3)),
+        _ => format!("RL.ACQUIRE {key} {limits} COST {}", 1 + dice.below(3)),
+    };
+    let reply = server.line(&command);
+    assert_eq!(reply.error(), None, "{command}");
+}
+
+/// The seconds of the header Retry-After, if RL.QUOTA has one.
+fn retry_after_s(server: &Server, request: &str) -> Option<i64> {
+    server.line(&format!("RL.QUOTA {request} HEADERS")).get("Retry-After").map(|s| s.text().parse().unwrap())
+}
+
+/// The longest wait in milliseconds that RL.QUOTA tells of a limit; `None` if the key is blocked.
+fn longest_wait_ms(server: &Server, request: &str) -> Option<i64> {
+    let rows = server.line(&format!("RL.QUOTA {request}"));
+    let waits: Option<Vec<_>> =
+        rows.items().iter().map(|row| row.get("retry_after_ms").map(|ms| ms.int())).collect();
+    let waits = waits?;
+    Some(if waits.contains(&-1) { -1 } else { waits.into_iter().max().unwrap_or(0) })
+}
+
 /// Whatever was granted, pinned and blocked: at the time that is told the request is
 /// granted, and not 2 ms earlier; RL.QUOTA tells the same and changes nothing.
 #[test]
 fn the_time_that_is_told_is_the_time() {
-    let texts = [
-        "3/s",
-        "5/10s:name=a",
-        "9/2s:name=a",
-        "bucket:4/5s",
-        "bucket:9/5s",
-        "fixed:3/4s",
-        "fixed:5/7s:name=b",
-        "fixed:4/3s:name=b",
-        "2/s,fixed:6/4s",
-        "unlimited",
-        "bucket:6/7s:name=c",
-        "bucket:3/2s:burst=9:name=c",
-    ];
     let mut dice = Dice::new(7);
     let server = Server::at_t0();
     server.ok("RL.POLICY SET pol 2/3s PREFIX pol:");
     let mut now = T0;
-    let mut seen = [0; 3];
+    let (mut granted, mut denied_for_ever, mut denied_for_a_time) = (0, 0, 0);
     for round in 0..700 {
-        let key = format!("{}{round}", if dice.below(3) == 0 { "pol:" } else { "k" });
-        let any = |dice: &mut Dice| texts[dice.below(texts.len() as i64) as usize];
+        let key = format!("{}{round}", if dice.once_in(3) { "pol:" } else { "k" });
         for _ in 0..dice.below(9) {
-            let limits = any(&mut dice);
-            match dice.below(7) {
-                0 => server.ok(&format!("RL.PIN {key} {} FOR {}ms", limits, 1 + dice.below(8_000))),
-                1 => server.ok(&format!("RL.BLOCK {key} FOR {}ms", 1 + dice.below(8_000))),
-                2 => {
-                    server.line(&format!("RL.RESERVE 1 {key} {limits} TTL 3s COST {}", 1 + dice.below(3)));
-                }
-                _ => {
-                    server.line(&format!("RL.ACQUIRE {key} {limits} COST {}", 1 + dice.below(3)));
-                }
-            }
-            let step = dice.below(1_500_000) - if dice.below(9) == 0 { 4_000_000 } else { 0 };
-            now += step;
+            change_at_random(&server, &mut dice, &key);
+            now += dice.below(1_500_000) - if dice.once_in(9) { 4_000_000 } else { 0 };
             server.clock_set(now);
         }
-        let (limits, cost) = (any(&mut dice), 1 + dice.below(9));
+        let (limits, cost) = (dice.one_of(&ANY_LIMITS), 1 + dice.below(9));
         let request = format!("{key} {limits} COST {cost}");
-        let quota = server.line(&format!("RL.QUOTA {request} HEADERS"));
-        let rows = server.line(&format!("RL.QUOTA {request}"));
-        let blocked = rows.items().last().is_some_and(|row| row.pairs().len() == 1);
-        let longest = rows.items().iter().take(rows.items().len() - usize::from(blocked));
-        let longest: Vec<i64> = longest.map(|row| row.field("retry_after_ms").int()).collect();
+        let (header, longest) = (retry_after_s(&server, &request), longest_wait_ms(&server, &request));
         let told = acquire(&server, &request);
-        let retry_after = quota.pairs().iter().find(|(name, _)| name.text() == "Retry-After").cloned();
-        let retry_after = retry_after.map(|(_, seconds)| seconds.text().parse::<i64>().unwrap());
         if told.granted > 0 {
-            assert_eq!(retry_after, None, "{request}");
-            seen[0] += 1;
+            assert_eq!(header, None, "{request}");
+            granted += 1;
             continue;
         }
-        if !blocked {
-            let longest = if longest.contains(&-1) { -1 } else { longest.into_iter().max().unwrap_or(0) };
-            assert_eq!(longest, told.retry_after_ms, "{request}: {rows:?} {told:?}");
-        }
+        assert!(
+            longest.is_none_or(|longest| longest == told.retry_after_ms),
+            "{request}: {longest:?} {told:?}"
+        );
         if told.retry_after_ms < 0 {
-            assert_eq!(retry_after, None, "{request}");
-            seen[1] += 1;
+            assert_eq!(header, None, "{request}");
+            denied_for_ever += 1;
             continue;
         }
-        seen[2] += 1;
-        assert_eq!(retry_after, Some((told.retry_after_ms + 999) / 1000), "{request}: {told:?}");
+        denied_for_a_time += 1;
+        assert_eq!(header, Some((told.retry_after_ms + 999) / 1000), "{request}: {told:?}");
         let earlier = told.retry_after_ms - 2;
         if earlier > 0 {
             server.clock_set(now + earlier * 1000);
@@ -267,7 +277,8 @@ fn the_time_that_is_told_is_the_time() {
         let granted = acquire(&server, &request);
         assert_eq!(granted.granted, cost, "{request}: told {told:?}, {granted:?}");
     }
-    assert!(seen.iter().all(|&times| times > 50), "{seen:?}");
+    let all = [granted, denied_for_ever, denied_for_a_time];
+    assert!(all.iter().all(|&times| times > 50), "{all:?}");
 }
 
 /// Several keys at once: the first denial after a step tells what the next ones tell.
