@@ -20,17 +20,8 @@ fn calls(body: &syn::Expr, name: &str) -> bool {
     named.found
 }
 
-/// An option that the table of a command lists and its parser forgets must not be
-/// taken for another one: each loop over the options names those that it takes, and
-/// refuses the others.
-#[test]
-fn a_forgotten_option_is_no_other_option() {
-    #[derive(Default)]
-    struct Loops {
-        met: usize,
-        wrong: Vec<String>,
-    }
-    /// Whether the loop asks a cursor for its next option.
+/// Whether an expression asks a cursor for its next option.
+fn asks_for_an_option(condition: &syn::Expr) -> bool {
     struct Asks(bool);
     impl<'ast> Visit<'ast> for Asks {
         fn visit_expr_method_call(&mut self, call: &'ast syn::ExprMethodCall) {
@@ -38,34 +29,50 @@ fn a_forgotten_option_is_no_other_option() {
             visit::visit_expr_method_call(self, call);
         }
     }
-    impl<'ast> Visit<'ast> for Loops {
-        fn visit_expr_while(&mut self, over: &'ast syn::ExprWhile) {
-            let mut asks = Asks(false);
-            asks.visit_expr(&over.cond);
-            if asks.0 {
-                self.met += 1;
-                let refuses =
-                    |arm: &syn::Arm| matches!(arm.pat, syn::Pat::Wild(_)) && calls(&arm.body, "not_taken");
-                let right = over.body.stmts.iter().any(|statement| match statement {
-                    syn::Stmt::Expr(syn::Expr::Match(choice), _) => {
-                        matches!(&*choice.expr, syn::Expr::Path(path) if path.path.is_ident("option"))
-                            && choice.arms.iter().any(refuses)
-                    }
-                    _ => false,
-                });
-                if !right {
-                    self.wrong.push(String::new());
-                }
-            }
-            visit::visit_expr_while(self, over);
+    let mut asks = Asks(false);
+    asks.visit_expr(condition);
+    asks.0
+}
+
+/// Whether a statement matches an option against its names, and refuses the others.
+fn refuses_others(statement: &syn::Stmt) -> bool {
+    let syn::Stmt::Expr(syn::Expr::Match(choice), _) = statement else { return false };
+    let refuses = |arm: &syn::Arm| matches!(arm.pat, syn::Pat::Wild(_)) && calls(&arm.body, "not_taken");
+    matches!(&*choice.expr, syn::Expr::Path(path) if path.path.is_ident("option"))
+        && choice.arms.iter().any(refuses)
+}
+
+/// The loops of a file over options, and those of them that take whatever is left.
+#[derive(Default)]
+struct Loops {
+    met: usize,
+    wrong: usize,
+}
+
+impl<'ast> Visit<'ast> for Loops {
+    fn visit_expr_while(&mut self, over: &'ast syn::ExprWhile) {
+        if asks_for_an_option(&over.cond) {
+            self.met += 1;
+            self.wrong += usize::from(!over.body.stmts.iter().any(refuses_others));
+        }
+        visit::visit_expr_while(self, over);
+    }
+}
+
+/// An option that the table of a command lists and its parser forgets must not be
+/// taken for another one: each loop over the options names those that it takes, and
+/// refuses the others.
+#[test]
+fn a_forgotten_option_is_no_other_option() {
+    let (mut met, mut wrong) = (0, Vec::new());
+    for file in sources().iter().filter(|file| file.module.first().is_some_and(|top| top == "commands")) {
+        let mut loops = Loops::default();
+        loops.visit_file(&file.syntax);
+        met += loops.met;
+        if loops.wrong > 0 {
+            wrong.push(file.path.clone());
         }
     }
-    let mut all = Loops::default();
-    for file in sources().iter().filter(|file| file.module.first().is_some_and(|top| top == "commands")) {
-        let before = all.wrong.len();
-        all.visit_file(&file.syntax);
-        all.wrong[before..].iter_mut().for_each(|wrong| *wrong = file.path.display().to_string());
-    }
-    assert!(all.met > 15, "only {} loops over options were found", all.met);
-    assert!(all.wrong.is_empty(), "these loops take a forgotten option for another one: {:#?}", all.wrong);
+    assert!(met > 15, "only {met} loops over options were found");
+    assert!(wrong.is_empty(), "these loops take a forgotten option for another one: {wrong:#?}");
 }
