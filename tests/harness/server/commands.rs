@@ -20,6 +20,13 @@ impl Server {
         self.info(section).remove(name).unwrap_or_default()
     }
 
+    /// A number of the module's INFO, by its name without `floodgate_`.
+    #[track_caller]
+    pub fn counter(&self, name: &str) -> i64 {
+        let text = self.info_field("floodgate", &format!("floodgate_{name}"));
+        text.parse().unwrap_or_else(|_| panic!("floodgate_{name} is no number: {text:?}"))
+    }
+
     /// Bytes that the server uses once the other clients have gone: what it keeps for
     /// them goes a moment after them.
     pub fn memory_without_clients(&self) -> i64 {

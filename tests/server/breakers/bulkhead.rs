@@ -1,6 +1,6 @@
 //! CB.ACQUIRE … LIMIT … TTL: a bulkhead behind a breaker, in one decision.
 
-use crate::breakers::fixtures::{counter, digest};
+use crate::breakers::fixtures::digest;
 use crate::harness::{Reply, Server, assert_error_prefix, assert_same_data, call, wait_synced};
 use crate::queue::fixtures::waits;
 use crate::support::{denied, granted};
@@ -42,7 +42,7 @@ fn places_are_held_until_they_are_settled() {
     assert_eq!((said(&three), &three[2]), ((0, "closed".into(), 20_000), &NIL));
     assert_eq!((three[4].items().len(), &three[4][0]), (2, &NIL));
     assert_eq!(three[4][1].rate_limit(), denied().limit(2).remaining(0).retry_ms(20_000).reset_ms(30_000));
-    assert_eq!(counter(&server, "breaker_denied_limit"), 1);
+    assert_eq!(server.counter("breaker_denied_limit"), 1);
 
     // As any reservation: settled, renewed, or ended by its time.
     assert_eq!(server.line("RL.RELEASE one 1 {t}l"), Reply::Int(1));
@@ -172,10 +172,10 @@ fn a_limit_closes_itself_only_where_it_decides() {
     server.line("CB.REPORT {t}b FAIL");
     assert_eq!(said(&ask(&server, limit)), (0, "open".into(), 60_000), "the breaker denies: no block");
     server.clock_advance(1_000_000);
-    assert_eq!(counter(&server, "limits_closed"), 0);
+    assert_eq!(server.counter("limits_closed"), 0);
     let denied = ask(&server, limit);
     assert_eq!((said(&denied), denied[4][1][3].int()), ((0, "open".into(), 3_600_000), 3_600_000));
-    assert_eq!(counter(&server, "limits_closed"), 1);
+    assert_eq!(server.counter("limits_closed"), 1);
 }
 
 /// Effects that the replica got so far.
@@ -229,7 +229,7 @@ fn counted_where_any_reservation_is() {
     for id in ["a", "a", "b", "c"] {
         ask(&server, &format!("concurrent:2,100/h COST 3 TTL 30s ID {id}"));
     }
-    let number = |name| counter(&server, name);
+    let number = |name| server.counter(name);
     assert_eq!([number("reservations_granted"), number("reservations_denied")], [2, 1]);
     assert_eq!([number("breaker_admitted"), number("breaker_denied_limit")], [3, 1]);
     assert_eq!(number("reservations_held"), 2);

@@ -1,6 +1,6 @@
 //! Breakers outlive their server: replicas, failover, AOF, RDB, COPY, RESTORE.
 
-use crate::breakers::fixtures::{Key, counter, digest, written};
+use crate::breakers::fixtures::{Key, digest, written};
 use crate::harness::{Reply, Server, T0, assert_same_data, call, snapshot, wait_synced};
 use crate::support::crc64;
 
@@ -261,9 +261,9 @@ fn a_breaker_key_takes_at_most_400_bytes() {
     // servers are built.
     let most = if server.info_field("memory", "mem_allocator") == "libc" { 416 } else { 400 };
     assert!(each <= most, "{each} bytes a key");
-    assert_eq!(counter(&server, "breakers_closed"), 32_768);
+    assert_eq!(server.counter("breakers_closed"), 32_768);
     server.line("FLUSHALL SYNC");
-    assert_eq!(counter(&server, "breakers_closed"), 0);
+    assert_eq!(server.counter("breakers_closed"), 0);
 }
 
 #[test]

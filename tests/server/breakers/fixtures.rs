@@ -115,10 +115,3 @@ pub fn digest(server: &Server, key: &str) -> String {
 pub fn written(server: &Server) -> i64 {
     server.info_field("replication", "master_repl_offset").parse().unwrap()
 }
-
-/// One number of INFO.
-#[track_caller]
-pub fn counter(server: &Server, name: &str) -> i64 {
-    let text = server.info_field("floodgate", &format!("floodgate_{name}"));
-    text.parse().unwrap_or_else(|_| panic!("no counter {name}"))
-}

@@ -1,6 +1,6 @@
 //! CB.ACQUIRE … LIMIT: breaker and limit decided together.
 
-use crate::breakers::fixtures::{counter, digest};
+use crate::breakers::fixtures::digest;
 use crate::harness::{Reply, Server, T0, assert_error_prefix, assert_same_data, wait_synced};
 
 const NIL: Reply = Reply::NilBulk;
@@ -26,7 +26,7 @@ fn both_take_or_neither() {
     let reply = ask(7);
     assert_eq!((&reply[0], reply[1].text(), &reply[2]), (&Reply::Int(0), "closed".into(), &NIL));
     assert_eq!((reply[3].int(), reply[4][0].int(), reply[4][3].int()), (3_600_000, 0, 3_600_000));
-    assert_eq!(counter(&server, "breaker_denied_limit"), 1);
+    assert_eq!(server.counter("breaker_denied_limit"), 1);
     assert_eq!(ask(11)[3].int(), -1, "never, above the capacity");
 
     // An open breaker uses no quota.

@@ -1,7 +1,7 @@
 //! What others see of breakers: events, INFO, errors, rights; and many callers
 //! at once.
 
-use crate::breakers::fixtures::{Key, counter};
+use crate::breakers::fixtures::Key;
 use crate::harness::{Reply, Server, Wire, assert_error, assert_error_prefix, call, wait_synced};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
@@ -125,13 +125,13 @@ fn each_transition_is_counted_once() {
         ("reports_fail", 1),
         ("admitted", 4),
     ] {
-        assert_eq!(counter(&server, &format!("breaker_{name}")), times, "{name}");
+        assert_eq!(server.counter(&format!("breaker_{name}")), times, "{name}");
     }
-    assert_eq!(counter(&server, "breakers_closed"), 1);
+    assert_eq!(server.counter("breakers_closed"), 1);
     key.run("f");
-    assert_eq!((counter(&server, "breakers_closed"), counter(&server, "breakers_open")), (0, 1));
+    assert_eq!((server.counter("breakers_closed"), server.counter("breakers_open")), (0, 1));
     wait_synced(&server, &replica);
-    assert_eq!((counter(&replica, "breakers_open"), counter(&replica, "breaker_to_open")), (1, 0));
+    assert_eq!((replica.counter("breakers_open"), replica.counter("breaker_to_open")), (1, 0));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What a breaker does, rule by rule, on a real server with its clock in hand.
 
-use crate::breakers::fixtures::{Key, counter, written};
+use crate::breakers::fixtures::{Key, written};
 use crate::harness::{Reply, Server, call};
 
 #[test]
@@ -135,7 +135,7 @@ fn a_trial_is_settled_once_and_by_its_own_token() {
     let token = key.admit();
     assert!(key.fail(&token) && key.fail(&token));
     assert_eq!(key.number("failures"), 2);
-    assert_eq!(counter(&server, "breaker_stale_reports"), 7);
+    assert_eq!(server.counter("breaker_stale_reports"), 7);
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn a_lost_trial_opens_from_the_end_of_its_lease() {
     assert_eq!((key.state(), key.number("openings")), ("open".into(), 2));
     assert_eq!(key.deny(), 9500);
     assert!(!key.ok(&trial), "a result of a lost trial");
-    assert_eq!(counter(&server, "breaker_lost_trials"), 1);
+    assert_eq!(server.counter("breaker_lost_trials"), 1);
 
     // With a rate one lost trial of three is forgiven.
     let (key, trials) = half_open(&server, "r", "50%/4calls:open=1s:probes=3:lease=2s", 2);
@@ -165,7 +165,7 @@ fn a_lost_trial_opens_from_the_end_of_its_lease() {
     assert!(!key.ok(&trials[0]));
     assert!(key.ok(&key.admit()) && key.ok(&key.admit()));
     assert_eq!(key.state(), "closed");
-    assert_eq!(counter(&server, "breaker_lost_trials"), 4);
+    assert_eq!(server.counter("breaker_lost_trials"), 4);
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn a_ramp_admits_a_share_that_grows_with_time() {
         assert!(off.abs() <= 1.0, "{admitted} of {offered} after {} ms, the line is at {line}", step * 20);
         key.wait_ms(20);
     }
-    assert_eq!(counter(&server, "breaker_denied_ramp"), offered - admitted);
+    assert_eq!(server.counter("breaker_denied_ramp"), offered - admitted);
     let before = written(&server);
     for _ in 0..20 {
         key.admit();
@@ -401,11 +401,11 @@ fn a_pin_stays_and_results_under_it_are_forgotten() {
         let state = server.line("CB.STATE b");
         assert_eq!((state.field("openings").int(), state.field("retry_after_ms").int()), (1, 1000));
         assert!(state.field("epoch").int() > before);
-        assert_eq!((counter(&server, "breakers_open"), server.line("RL.TOP OPEN").items().len()), (1, 1));
+        assert_eq!((server.counter("breakers_open"), server.line("RL.TOP OPEN").items().len()), (1, 1));
         server.clock_advance(2_000_000);
         let state = server.line("CB.STATE b");
         assert_eq!((state.field("state").text(), state.field("openings").int()), ("closed".into(), 0));
-        assert_eq!(counter(&server, "breakers_half_open"), 0);
+        assert_eq!(server.counter("breakers_half_open"), 0);
         assert_eq!(server.line("RL.TOP OPEN").items().len(), 0);
     }
     assert_eq!(server.line("CB.RESET b").int(), 1);

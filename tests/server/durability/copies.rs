@@ -321,7 +321,7 @@ fn in_transaction(server: &Server, commands: &[&str]) {
 }
 
 fn effects(server: &Server) -> i64 {
-    server.info_field("floodgate", "floodgate_effects_applied").parse().expect("a number")
+    server.counter("effects_applied")
 }
 
 /// Waits until a replica without room holds the same as its master, which it does once it is told what

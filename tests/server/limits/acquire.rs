@@ -201,7 +201,7 @@ fn shadow_limits_count_and_never_deny() {
         "k 2/m:shadow:name=try,10/m COST 3",
         granted(3).limit(10).remaining(5).reset_ms(60_000).index(1),
     );
-    assert_eq!(server.info_field("floodgate", "floodgate_shadow_denied"), "1");
+    assert_eq!(server.counter("shadow_denied"), 1);
     let rows = server.line("RL.QUOTA k");
     assert_eq!(rows[0].field("used"), Reply::Int(2));
     assert_eq!(rows[1].field("used"), Reply::Int(5));
@@ -216,7 +216,7 @@ fn shadow_limits_count_and_never_deny() {
     for _ in 0..3 {
         assert_acquire(&server, "only 1/m:shadow", granted(1).unlimited());
     }
-    assert_eq!(server.info_field("floodgate", "floodgate_shadow_denied"), "4");
+    assert_eq!(server.counter("shadow_denied"), 4);
 }
 
 #[test]

@@ -203,7 +203,7 @@ fn closing_is_for_denials() {
     assert_eq!(acquire(&server, &format!("k {limits} COST 5")).granted, 5, "nothing closed");
     // Denied: closed for 10 s, and until the units are back.
     assert_eq!(acquire(&server, &format!("k {limits}")).retry_after_ms, 60_000);
-    assert_eq!(server.info_field("floodgate", "floodgate_limits_closed"), "1");
+    assert_eq!(server.counter("limits_closed"), 1);
     assert_eq!(
         charge(&server, &format!("k {limits} COST 2")),
         charged(2).limit(5).remaining(0).retry_ms(60_000).reset_ms(60_000)
@@ -213,7 +213,7 @@ fn closing_is_for_denials() {
     server.clock_advance(20_000_000);
     charge(&server, &format!("k {limits} COST 1"));
     assert_eq!(acquire(&server, &format!("k {limits}")).retry_after_ms, 40_000);
-    assert_eq!(server.info_field("floodgate", "floodgate_limits_closed"), "1");
+    assert_eq!(server.counter("limits_closed"), 1);
     // The same of what a settlement charges beyond its reservation.
     server.ok("FLUSHALL");
     server.line(&format!("RL.RESERVE 1 k {limits} COST 5 TTL 1h ID a"));
@@ -221,9 +221,9 @@ fn closing_is_for_denials() {
     server.clock_advance(20_000_000);
     server.line("RL.COMMIT a 1 k COST 6");
     assert_eq!(acquire(&server, &format!("k {limits}")).retry_after_ms, 40_000);
-    assert_eq!(server.info_field("floodgate", "floodgate_limits_closed"), "2");
+    assert_eq!(server.counter("limits_closed"), 2);
     server.line(&format!("RL.ACQUIRE k {limits}"));
-    assert_eq!(server.info_field("floodgate", "floodgate_limits_closed"), "2");
+    assert_eq!(server.counter("limits_closed"), 2);
 }
 
 /// It passes a line, whose forecast moves with it.
@@ -325,11 +325,8 @@ fn it_counts_in_used_only() {
     assert_same_data(&server, &replica);
     assert_eq!(figures(&replica, "k"), [1, 4, 0, 95]);
     // Neither granted nor denied anywhere else.
-    let count = |name: &str| server.info_field("floodgate", &format!("floodgate_{name}"));
-    assert_eq!(
-        ["charges", "charged_units", "acquire_granted", "acquire_denied"].map(count),
-        ["6", "103", "1", "0"]
-    );
+    let count = |name: &str| server.counter(name);
+    assert_eq!(["charges", "charged_units", "acquire_granted", "acquire_denied"].map(count), [6, 103, 1, 0]);
     server.ok("RL.POLICY SET gold 1/m PREFIX p:");
     charge(&server, "p:1 COST 3");
     for counts in ["granted_by_policy", "denied_by_policy"] {

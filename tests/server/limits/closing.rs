@@ -14,8 +14,8 @@ fn look(server: &Server, command: &str) -> [i64; 4] {
     ["used", "remaining", "retry_after_ms", "reset_after_ms"].map(|name| rows[0].field(name).int())
 }
 
-fn blocks_begun(server: &Server) -> String {
-    server.info_field("floodgate", "floodgate_limits_closed")
+fn blocks_begun(server: &Server) -> i64 {
+    server.counter("limits_closed")
 }
 
 /// A limit of two a minute on `k` that is used up.
@@ -28,14 +28,14 @@ fn used_up(options: &str) -> Server {
 #[test]
 fn a_denial_closes_the_limit_for_the_length_of_its_block() {
     let server = used_up(":block=15m");
-    assert_eq!(blocks_begun(&server), "0");
+    assert_eq!(blocks_begun(&server), 0);
     server.clock_advance(S);
     assert_acquire(
         &server,
         "k 2/m:block=15m",
         denied().limit(2).remaining(0).retry_ms(900_000).reset_ms(900_000),
     );
-    assert_eq!(blocks_begun(&server), "1");
+    assert_eq!(blocks_begun(&server), 1);
     // Denials meanwhile do not move it.
     server.clock_advance(100 * S);
     for ask in [
@@ -57,7 +57,7 @@ fn a_denial_closes_the_limit_for_the_length_of_its_block() {
     assert_eq!(headers.field("Retry-After").text(), "800");
     assert_eq!(headers.field("X-RateLimit-Remaining").text(), "0");
     assert_eq!(headers.field("X-RateLimit-Reset").text(), ((T0 / S) + 901).to_string());
-    assert_eq!(blocks_begun(&server), "1");
+    assert_eq!(blocks_begun(&server), 1);
     server.clock_advance(800 * S - 1);
     assert_acquire(&server, "k 2/m:block=15m", denied().limit(2).remaining(0).retry_ms(1).reset_ms(1));
     server.clock_advance(1);
@@ -79,7 +79,7 @@ fn it_is_closed_until_its_units_are_back_where_that_is_later() {
         "k 2/m:block=10s",
         denied().limit(2).remaining(0).retry_ms(1_000).reset_ms(1_000),
     );
-    assert_eq!(blocks_begun(&server), "1");
+    assert_eq!(blocks_begun(&server), 1);
     server.clock_advance(S);
     assert_eq!(acquire(&server, "k 2/m:block=10s COST 2").granted, 2);
     assert_acquire(
@@ -87,7 +87,7 @@ fn it_is_closed_until_its_units_are_back_where_that_is_later() {
         "k 2/m:block=10s",
         denied().limit(2).remaining(0).retry_ms(60_000).reset_ms(60_000),
     );
-    assert_eq!(blocks_begun(&server), "2");
+    assert_eq!(blocks_begun(&server), 2);
     // What is left may be had from the end of the block on.
     assert_eq!(acquire(&server, "part 10/m:block=30s COST 8").granted, 8);
     assert_acquire(
@@ -138,7 +138,7 @@ fn what_closes_nothing() {
     // Nothing that never comes back, and no look.
     assert_eq!(acquire(&server, "zero 0/m:block=15m").retry_after_ms, -1);
     assert_eq!(look(&server, "k 2/m:block=15m"), [2, 0, 60_000, 60_000]);
-    assert_eq!(blocks_begun(&server), "0");
+    assert_eq!(blocks_begun(&server), 0);
     assert_eq!(acquire(&server, "k 2/m:block=15m").retry_after_ms, 900_000);
 }
 
@@ -147,7 +147,7 @@ fn who_waits_closes_nothing_and_a_line_neither() {
     let server = used_up(":block=15m");
     let mut waiter = waits(&server, "RL.ACQUIRE k 2/m:block=15m WAIT 20s");
     assert_eq!(acquire(&server, "k 2/m:block=15m").index, -2);
-    assert_eq!(blocks_begun(&server), "0");
+    assert_eq!(blocks_begun(&server), 0);
     server.clock_advance(60 * S);
     assert_eq!(answered(&mut waiter).granted, 1);
     // A critical request passes the line; what it closes holds the waiter up.
@@ -158,7 +158,7 @@ fn who_waits_closes_nothing_and_a_line_neither() {
         "k 2/m:block=90s CRITICAL",
         denied().limit(2).remaining(0).retry_ms(90_000).reset_ms(90_000),
     );
-    assert_eq!(blocks_begun(&server), "1");
+    assert_eq!(blocks_begun(&server), 1);
     let behind = acquire(&server, "k 2/m");
     assert_eq!(
         (behind.retry_after_ms, behind.index),
@@ -186,7 +186,7 @@ fn who_waits_closes_nothing_and_a_line_neither() {
     let mut waiter = waits(&server, "RL.RESERVE 1 r 1/m:block=15m TTL 1m WAIT 20s");
     server.clock_advance(60 * S);
     assert_eq!(waiter.read_within(SOON).expect("an answer")[1][0].rate_limit().granted, 1);
-    assert_eq!(blocks_begun(&server), "2");
+    assert_eq!(blocks_begun(&server), 2);
 }
 
 #[test]
@@ -325,10 +325,10 @@ fn it_stays_with_its_limit() {
     }
     assert_eq!(acquire(&server, "k 100/h,bucket:9/m:name=login").retry_after_ms, 900_000);
     assert_eq!(look(&server, "k 5/m:name=login")[1..], [0, 900_000, 900_000]);
-    assert_eq!(blocks_begun(&server), "1");
+    assert_eq!(blocks_begun(&server), 1);
     // As a shadow it would deny, and takes nothing.
     assert_eq!(acquire(&server, "k 5/m:name=login:shadow").granted, 1);
-    assert_eq!(server.info_field("floodgate", "floodgate_shadow_denied"), "1");
+    assert_eq!(server.counter("shadow_denied"), 1);
     // Two that count alike are two limits.
     assert_eq!(acquire(&server, "t 1/m:block=1h,3/m").granted, 1);
     assert_eq!(acquire(&server, "t 1/m:block=1h,3/m").retry_after_ms, 3_600_000);
@@ -384,7 +384,7 @@ fn every_command_that_takes_closes() {
     server.line("CL.THROTTLE t 9 9 60");
     let throttled = server.line("CL.THROTTLE t 9 9 60").to_ints();
     assert_eq!((throttled[0], throttled[2], throttled[3]), (1, 0, 3600));
-    assert_eq!(blocks_begun(&server), "6");
+    assert_eq!(blocks_begun(&server), 6);
     assert_eq!(server.line("RL.METRICS").field("limits_closed"), Reply::Int(6));
 }
 
@@ -394,19 +394,19 @@ fn several_limits_close_as_one_effect() {
     let replica = server.replica();
     assert_eq!(acquire(&server, "k 1/m:block=1h,1/h:block=2h,9/h").granted, 1);
     wait_synced(&server, &replica);
-    let applied = || replica.info_field("floodgate", "floodgate_effects_applied");
-    let before: u64 = applied().parse().unwrap();
+    let applied = || replica.counter("effects_applied");
+    let before = applied();
     assert_acquire(
         &server,
         "k 1/m:block=1h,1/h:block=2h,9/h",
         denied().limit(1).remaining(0).retry_ms(7_200_000).reset_ms(7_200_000).index(1),
     );
     wait_synced(&server, &replica);
-    assert_eq!(applied(), (before + 1).to_string());
+    assert_eq!(applied(), before + 1);
     // Denied again it changes nothing, and tells nobody.
     assert_eq!(acquire(&server, "k 1/m:block=1h,1/h:block=2h,9/h").granted, 0);
     wait_synced(&server, &replica);
-    assert_eq!(applied(), (before + 1).to_string());
+    assert_eq!(applied(), before + 1);
     assert_eq!(look(&server, "k 1/m")[2], 3_600_000);
     assert_same_data(&server, &replica);
 }
@@ -610,11 +610,11 @@ fn grants_after_its_end_do_not_prolong_what_it_waits_for() {
         server.clock_advance(6 * S);
         assert_eq!(acquire(&server, limit).granted, i64::from(at > 1));
     }
-    assert_eq!(blocks_begun(&server), "1");
+    assert_eq!(blocks_begun(&server), 1);
     server.clock_set(T0 + 60 * S);
     assert_eq!(acquire(&server, &format!("{limit} COST 2")).granted, 2);
     assert_eq!(acquire(&server, limit).retry_after_ms, 10_000);
-    assert_eq!(blocks_begun(&server), "2");
+    assert_eq!(blocks_begun(&server), 2);
 }
 
 /// A block that was stored before blocks knew how many units they need: DUMP of `fixed:10/m:block=10s`
@@ -633,7 +633,7 @@ fn a_block_of_an_earlier_version_loads() {
     assert_eq!(acquire(&server, "k fixed:10/m:block=10s").granted, 1);
     server.clock_set(T0 + 55 * S);
     assert_eq!(acquire(&server, part).retry_after_ms, 5_000);
-    assert_eq!(blocks_begun(&server), "0");
+    assert_eq!(blocks_begun(&server), 0);
     server.clock_set(T0 + 60 * S);
     assert_eq!(acquire(&server, part).granted, 5);
 }

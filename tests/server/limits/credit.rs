@@ -314,7 +314,7 @@ fn its_options() {
         "b fixed:2/ever:block=15m",
         denied().limit(2).remaining(0).retry_never().reset_never(),
     );
-    assert_eq!(server.info_field("floodgate", "floodgate_limits_closed"), "0");
+    assert_eq!(server.counter("limits_closed"), 0);
     assert_eq!(server.line("RL.REFUND b 1"), Reply::Int(1));
     assert_acquire(&server, "b fixed:2/ever:block=15m", granted(1).limit(2).remaining(0).reset_never());
     // A part kept for critical requests; a shadow.
@@ -339,7 +339,7 @@ fn its_options() {
         granted(2).limit(50).remaining(48).reset_ms(1000),
     );
     assert_acquire(&server, "s 50/s,fixed:2/ever:shadow", granted(1).limit(50).remaining(47).reset_ms(1000));
-    assert_eq!(server.info_field("floodgate", "floodgate_shadow_denied"), "1");
+    assert_eq!(server.counter("shadow_denied"), 1);
     // A credit of its own beside one by calls, and a window as long as it gets.
     assert_eq!(acquire(&server, "o fixed:5/ever,fixed:5/ever:per=call,fixed:5/366d COST 3").granted, 3);
     assert_eq!(server.line("RL.QUOTA o").used(), [3, 1, 3]);

@@ -3,9 +3,9 @@
 //! before a command or after it, never amid it.
 
 use crate::harness::{
-    Reply, Server, Snapshot, T0, Wire, assert_same_data_however_told, c_library, call, eventually, snapshot,
-    wait_synced,
+    Reply, Server, Snapshot, T0, assert_same_data_however_told, c_library, call, snapshot, wait_synced,
 };
+use crate::queue::fixtures::waits;
 use std::{path::PathBuf, sync::LazyLock, time::Duration};
 
 /// The other module.
@@ -353,14 +353,4 @@ fn clients_that_wait() {
         assert!(!broke(&pair.heard()), "{action}: {:?}", pair.heard());
         pair.agree_after(action, action);
     }
-}
-
-fn waits(server: &Server, line: &str) -> Wire {
-    let waiting =
-        || server.info_field("floodgate", "floodgate_waiting_now").parse::<i64>().expect("a number");
-    let before = waiting();
-    let mut wire = server.wire();
-    wire.send_line(line);
-    eventually(Duration::from_secs(30), line, || waiting() == before + 1);
-    wire
 }

@@ -8,24 +8,18 @@ use crate::support::Dice;
 
 const STATES: [&str; 5] = ["closed", "open", "half-open", "forced-open", "forced-closed"];
 
-#[track_caller]
-fn gauge(server: &Server, name: &str) -> i64 {
-    let text = server.info_field("floodgate", &format!("floodgate_{name}"));
-    text.parse().unwrap_or_else(|_| panic!("no number {name}"))
-}
-
 /// Breakers by state, in the order of [`STATES`].
 fn breakers(server: &Server) -> [i64; 5] {
-    STATES.map(|state| gauge(server, &format!("breakers_{}", state.replace('-', "_"))))
+    STATES.map(|state| server.counter(&format!("breakers_{}", state.replace('-', "_"))))
 }
 
 fn reservations(server: &Server) -> (i64, i64) {
-    (gauge(server, "reservations_held"), gauge(server, "reservations_expired"))
+    (server.counter("reservations_held"), server.counter("reservations_expired"))
 }
 
 /// What time alone counts: lost trials, to closed, to open.
 fn by_time(server: &Server) -> [i64; 3] {
-    ["breaker_lost_trials", "breaker_to_closed", "breaker_to_open"].map(|name| gauge(server, name))
+    ["breaker_lost_trials", "breaker_to_closed", "breaker_to_open"].map(|name| server.counter(name))
 }
 
 #[test]
@@ -72,9 +66,9 @@ fn a_breaker_that_nobody_calls_goes_through_all_that_time_does() {
         server.clock_advance(advance);
         assert_eq!((breakers(&server), by_time(&server)), (state, counts));
     }
-    assert_eq!(gauge(&server, "breaker_to_half_open"), 1);
+    assert_eq!(server.counter("breaker_to_half_open"), 1);
     server.line("CB.ACQUIRE pay");
-    assert_eq!((by_time(&server), gauge(&server, "breaker_to_half_open")), ([1, 0, 2], 2));
+    assert_eq!((by_time(&server), server.counter("breaker_to_half_open")), ([1, 0, 2], 2));
 }
 
 #[test]
@@ -516,7 +510,7 @@ fn open_breakers_are_found_whatever_they_are_renamed_to() {
         assert!(reply.error().is_none(), "{command}: {reply:?}");
         assert_eq!((names(&server), measured(&server)), (set(expected), set(expected)), "after {command}");
     }
-    assert_eq!(gauge(&server, "breakers_open"), 1);
+    assert_eq!(server.counter("breakers_open"), 1);
     // After a reload, and restored, in whichever database.
     let payload = other.line("DUMP b");
     server.ok("DEBUG RELOAD");

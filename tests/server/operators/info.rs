@@ -127,7 +127,7 @@ fn a_replica_counts_what_it_applies() {
 fn limit_sets_are_swept() {
     let server = Server::start();
     let mut wire = server.wire();
-    let sets = || -> u64 { server.info_field("floodgate", "floodgate_limit_sets").parse().unwrap() };
+    let sets = || server.counter("limit_sets");
     for round in 0..5 {
         let commands: Vec<_> = (0..2000).map(|i| format!("RL.ACQUIRE one 9/h:name=n{round}-{i}")).collect();
         wire.lines(&commands);

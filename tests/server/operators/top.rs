@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use crate::{
     harness::{Reply, Server, T0, Wire, assert_error, assert_error_prefix},
     limits::access_log::logs,
+    queue::fixtures::waits,
     support::LoggedRequest,
 };
 
@@ -213,7 +214,7 @@ fn more_open_breakers_than_names_are_remembered() {
     wire.lines(&fail(0, 1100));
     assert_eq!(server.line("RL.TOP OPEN 2048").items().len(), 1000);
     assert_eq!(server.line("RL.METRICS").field("breakers_open_since_ms").pairs().len(), 100);
-    assert_eq!(server.info_field("floodgate", "floodgate_breakers_open"), "1100");
+    assert_eq!(server.counter("breakers_open"), 1100);
     // The places of those that are gone are used again.
     for n in 0..500 {
         server.line(&format!("DEL b:{n}"));
@@ -491,11 +492,7 @@ fn more_blocked_keys_than_names_are_remembered() {
 fn waiters_count_when_they_are_answered() {
     let server = Server::at_t0();
     server.line("RL.ACQUIRE w fixed:1/s");
-    let mut wire = server.wire();
-    wire.send_line("RL.ACQUIRE w fixed:1/s WAIT 5s");
-    crate::harness::eventually(std::time::Duration::from_secs(30), "it waits", || {
-        server.info_field("floodgate", "floodgate_waiting_now") == "1"
-    });
+    let mut wire = waits(&server, "RL.ACQUIRE w fixed:1/s WAIT 5s");
     assert_eq!(top(&server.line("RL.TOP GRANTED")), owned(&[("w", 1, 0)]));
     server.clock_advance(1_000_000);
     assert_eq!(wire.read()[0], Reply::Int(1));

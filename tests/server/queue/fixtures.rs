@@ -24,7 +24,7 @@ pub fn waiting_now(server: &Server) -> i64 {
 }
 
 pub fn counter(server: &Server, name: &str) -> i64 {
-    server.info_field("floodgate", &format!("floodgate_waiting_{name}")).parse().expect("a number")
+    server.counter(&format!("waiting_{name}"))
 }
 
 /// The reply to a client that is answered now.

@@ -499,8 +499,8 @@ fn reservations_wait_for_places_and_units() {
     assert_eq!(reply[1][0].rate_limit(), denied().limit(1).remaining(0).retry_ms(3000).reset_ms(3000));
     assert_error(&wire.line("RL.RESERVE 2 a 1/s b 1/s TTL 1s WAIT 1s"), "ERR WAIT works with one key only");
     // The forecasts of the line were never counted.
-    assert_eq!(server.info_field("floodgate", "floodgate_reservations_held"), "1");
-    assert_eq!(server.info_field("floodgate", "floodgate_reservations_expired"), "1");
+    assert_eq!(server.counter("reservations_held"), 1);
+    assert_eq!(server.counter("reservations_expired"), 1);
 }
 
 #[test]

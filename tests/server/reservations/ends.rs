@@ -2,6 +2,7 @@
 
 use crate::harness::{Reply, Server, T0, assert_same_data, wait_synced};
 use crate::limits::fixtures::acquire;
+use crate::queue::fixtures::waits;
 
 const HOUR: i64 = 3_600_000_000;
 const SECOND: i64 = 1_000_000;
@@ -148,11 +149,7 @@ fn a_line_copies_nothing_of_what_is_held() {
     server.config_set("lua-time-limit", "0");
     let fill = "for n=1,20000 do redis.call('RL.RESERVE','1','k','1000000/d,concurrent:200000','TTL','1h','ID','r'..n) end";
     assert!(server.call(&["EVAL", fill, "1", "k"]).error().is_none());
-    let mut waiter = server.wire();
-    waiter.send_line("RL.ACQUIRE k 100/d COST 50 WAIT 30s");
-    crate::harness::eventually(std::time::Duration::from_secs(30), "it waits", || {
-        server.info_field("floodgate", "floodgate_waiting_now") == "1"
-    });
+    let _waiter = waits(&server, "RL.ACQUIRE k 100/d COST 50 WAIT 30s");
     let used = || server.info_field("memory", "used_memory").parse::<i64>().expect("a number");
     for n in 1..5 {
         assert_eq!(server.line(&format!("RL.COMMIT r{n} 1 k")), Reply::Int(1));
@@ -171,10 +168,10 @@ fn a_hundred_thousand_end_together() {
     server.config_set("lua-time-limit", "0");
     let fill = "for n=1,100000 do redis.call('RL.RESERVE','1','k','1000000/d,concurrent:200000','TTL','60s','ID','r'..n) end";
     assert!(server.call(&["EVAL", fill, "1", "k"]).error().is_none());
-    let info = |name: &str| server.info_field("floodgate", &format!("floodgate_{name}"));
-    assert_eq!((info("reservations_held"), info("reservations_expired")), ("100000".into(), "0".into()));
+    let info = |name: &str| server.counter(name);
+    assert_eq!((info("reservations_held"), info("reservations_expired")), (100_000, 0));
     server.clock_advance(60 * SECOND);
-    assert_eq!((info("reservations_held"), info("reservations_expired")), ("0".into(), "100000".into()));
+    assert_eq!((info("reservations_held"), info("reservations_expired")), (0, 100_000));
     let places = || server.line("RL.QUOTA k concurrent:200000")[0].field("used").int();
     assert_eq!(places(), 0);
     assert_eq!(left(&server, "k"), [] as [i64; 0]);

@@ -557,14 +557,14 @@ fn keys_errors_and_counters() {
     call!(wire, "RL.COMMIT", "a", 1, "k");
     call!(wire, "RL.RELEASE", "b", 1, "k");
     call!(wire, "RL.RENEW", "c", "TTL", "2s", 1, "k");
-    let field = |name: &str| server.info_field("floodgate", &format!("floodgate_reservations_{name}"));
-    assert_eq!(["granted", "denied", "committed", "released", "held"].map(field), ["4", "1", "1", "1", "2"]);
+    let field = |name: &str| server.counter(&format!("reservations_{name}"));
+    assert_eq!(["granted", "denied", "committed", "released", "held"].map(field), [4, 1, 1, 1, 2]);
     server.clock_advance(1_500_000);
     call!(wire, "RL.RENEW", "c", "TTL", "2s", 1, "k");
-    assert_eq!(["expired", "renewed", "held"].map(field), ["1", "2", "1"]);
+    assert_eq!(["expired", "renewed", "held"].map(field), [1, 2, 1]);
     call!(wire, "FLUSHALL");
     // Some servers free what is flushed in the background.
-    eventually(Duration::from_secs(30), "nothing is held", || field("held") == "0");
+    eventually(Duration::from_secs(30), "nothing is held", || field("held") == 0);
 }
 
 #[test]
@@ -585,7 +585,7 @@ fn policies_shadows_and_blocks_are_counted_as_for_acquire() {
     assert_eq!(labelled("denied_by_policy"), counts(1));
     call!(wire, "RL.BLOCK", "llm:a", "FOREVER");
     reserve(&mut wire, "llm:a", "*", "COST 1 TTL 1m");
-    assert_eq!(server.info_field("floodgate", "floodgate_blocked_denied"), "1");
+    assert_eq!(server.counter("blocked_denied"), 1);
     // Who shares the fate of others is not denied by its own limits.
     call!(wire, "RL.RESERVE", 2, "llm:b", "*", "llm:a", "*", "TTL", "1m");
     assert_eq!((labelled("granted_by_policy"), labelled("denied_by_policy")), (counts(1), counts(1)));
