@@ -211,8 +211,11 @@ impl<'a> ReserveCall<'a> {
         }
         let Self { ctx, now, ref terms, torn, .. } = *self;
         let copies = self.items.iter().map(|item| self.copy(item.key)).collect::<Result<Vec<_>, _>>()?;
+        // The copies of a torn reservation's keys have back what they still hold of it.
+        let later_key = if torn { LaterKey::changed } else { LaterKey::of };
+        let class = WaiterClass::of(terms.request.critical);
         let later = self.items.iter().zip(&copies).map(|(item, copy)| {
-            LaterKey::of(ctx, item.key, copy.as_ref(), now, WaiterClass::of(terms.request.critical), !torn)
+            later_key(ctx, item.key, KeyView::of(ctx, item.key, copy.as_ref(), now), class)
         });
         let later: Vec<_> = later.collect();
         let ends = self.items.iter().map(|item| queue::ends(ctx, item.key)).sum();

@@ -70,7 +70,7 @@ fn list<W>(
         let until = validity.until(now);
         (lasts || has_room, lasts.then_some(OperatedKey { word, until }))
     });
-    found.sort_by(|((_, a), one), ((_, b), other)| other.until.cmp(&one.until).then_with(|| a.cmp(b)));
+    found.sort_by(|(a, one), (b, other)| other.until.cmp(&one.until).then_with(|| a.name.cmp(&b.name)));
     once_a_name(ctx, found)
 }
 

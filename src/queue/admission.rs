@@ -2,7 +2,7 @@
 
 use super::behind::{QueueAhead, decide_at};
 use super::moves::set_timer;
-use super::state::{Waiter, db_key, has_queue, is_behind, is_behind_at, with};
+use super::state::{Waiter, has_queue, is_behind, is_behind_at, with};
 use super::{answer, moves, serve};
 use crate::core::limits::Request;
 use crate::core::retry_after::RetryAfter;
@@ -23,6 +23,7 @@ use crate::server::keys::keyspace;
 use crate::server::main_thread::MainThread;
 use crate::server::timing::wake_timer;
 use crate::settings;
+use crate::types::db_key::DbKey;
 use crate::types::ratelimit::RateLimit;
 use std::time::{Duration, Instant};
 
@@ -67,7 +68,7 @@ pub fn admit(
     wait_us: u64,
     now: Micros,
 ) -> Result<QueueAdmission, Error> {
-    let db_key = db_key(ctx, key.name());
+    let db_key = DbKey::of(ctx, key.name());
     let class = queued.class();
     if class == WaiterClass::Ordinary && !is_behind_at(ctx.main(), &db_key, class, now) {
         return Ok(QueueAdmission::NoQueue);
@@ -105,7 +106,7 @@ pub fn decide(
     if !has_queue(ctx, name) {
         return acquire::decide(found, given, request);
     }
-    let db_key = &db_key(ctx, name);
+    let db_key = &DbKey::of(ctx, name);
     QueueAhead { found, db_key, class: WaiterClass::of(request.critical), keeps: true }.decide(
         |then| acquire::decide(then, given, request),
         |decision| decision.status_before(found, given, request),
@@ -128,7 +129,7 @@ pub fn join(
         return false;
     }
     let main = ctx.main();
-    let db_key = db_key(ctx, key.name());
+    let db_key = DbKey::of(ctx, key.name());
     let (queue_max, waiters_max) = (settings::queue_max(main), settings::waiters_max(main));
     let id = with(main, |queues| {
         let full = queues.waiters.length(&db_key) >= queue_max || queues.waiters.waiting() >= waiters_max;
@@ -178,6 +179,6 @@ pub fn retry_behind(
     if let Ok(RetryAfter::Never) = retry(found) {
         return Ok(Some(RetryAfter::Never));
     }
-    let db_key = &db_key(ctx, key.name());
+    let db_key = &DbKey::of(ctx, key.name());
     Ok(Some(QueueAhead { found, db_key, class, keeps: true }.retry(now, retry)))
 }

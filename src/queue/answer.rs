@@ -12,11 +12,11 @@ use crate::observe::top::RequestOutcome;
 use crate::observe::{metrics, top};
 use crate::queue::moves::set_timer;
 use crate::queue::request::{CorrectableDecision, QueuedDecision, QueuedRequest};
-use crate::queue::state::DbKey;
 use crate::server::context::Context;
 use crate::server::ffi::args::Arg;
 use crate::server::ffi::call::OwnedString;
 use crate::server::ffi::reply;
+use crate::types::db_key::DbKey;
 use crate::types::ratelimit::RateLimit;
 
 /// Answers this client, as the server asks for it: with the decision, or, if its timeout passed,

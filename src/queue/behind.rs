@@ -12,7 +12,7 @@ use crate::limiter::ends::is_before;
 use crate::limiter::reply::{Index, RateLimitReply};
 use crate::limiter::resolve::KeyView;
 use crate::queue::request::{CorrectableDecision, QueuedDecision, QueuedRequest};
-use crate::queue::state::DbKey;
+use crate::types::db_key::DbKey;
 use crate::types::ratelimit::RateLimit;
 
 /// Decides a request that may wait, on a key with a queue: see [`QueueAhead::decide`].

@@ -1,16 +1,16 @@
 //! A key at later times, for requests that several keys decide together.
 
 use super::behind::QueueAhead;
-use super::state::{db_key, has_queue, length};
+use super::state::{has_queue, length};
 use crate::core::retry_after::RetryAfter;
 use crate::core::time::Micros;
 use crate::core::wait_queue::WaiterClass;
 use crate::limiter::Error;
 use crate::limiter::ends::ENDS;
 use crate::limiter::resolve::KeyView;
-use crate::queue::state::DbKey;
 use crate::server::context::Context;
 use crate::server::ffi::args::Arg;
+use crate::types::db_key::DbKey;
 use crate::types::ratelimit::RateLimit;
 
 /// A key as a denied request leaves it, and its queue.
@@ -19,6 +19,7 @@ pub struct LaterKey<'v> {
     found: KeyView<'v>,
     queue: Option<DbKey>,
     class: WaiterClass,
+    /// True if `found` has what the key holds.
     is_own: bool,
 }
 
@@ -31,19 +32,17 @@ pub fn ends(ctx: &Context<'_>, name: Arg<'_>) -> usize {
 }
 
 impl<'v> LaterKey<'v> {
-    /// The key `name`, of which `value` is a copy on which a clock that stepped back is recorded.
-    /// `is_own` is true if nothing else differs from what the key holds. Those whom a critical
-    /// request may overtake take units before it only if they can have them first.
-    pub fn of(
-        ctx: &Context<'_>,
-        name: Arg<'v>,
-        value: Option<&'v RateLimit>,
-        now: Micros,
-        class: WaiterClass,
-        is_own: bool,
-    ) -> Self {
-        let queue = has_queue(ctx, name).then(|| db_key(ctx, name));
-        Self { found: KeyView::of(ctx, name, value, now), queue, class, is_own }
+    /// The key `name`, as a request of this class finds it. `found` has a copy of what the key holds, on
+    /// which a clock that stepped back is recorded. Those whom a critical request may overtake take
+    /// units before it only if they can have them first.
+    pub fn of(ctx: &Context<'_>, name: Arg<'v>, found: KeyView<'v>, class: WaiterClass) -> Self {
+        let queue = has_queue(ctx, name).then(|| DbKey::of(ctx, name));
+        Self { found, queue, class, is_own: true }
+    }
+
+    /// The same if the copy differs from what the key holds in more than the clock.
+    pub fn changed(ctx: &Context<'_>, name: Arg<'v>, found: KeyView<'v>, class: WaiterClass) -> Self {
+        Self { is_own: false, ..Self::of(ctx, name, found, class) }
     }
 
     fn queue_ahead(&self) -> Option<QueueAhead<'_>> {

@@ -1,13 +1,14 @@
 //! The events that can move a queue, and the timer for the next look.
 
 use super::key_filter;
-use super::state::{DbKey, any_waiting, with};
+use super::state::{any_waiting, with};
 use crate::server::context;
 use crate::server::ffi::args::Arg;
 use crate::server::ffi::reply::signed;
 use crate::server::keys::keyspace::KeyspaceChange;
 use crate::server::main_thread::MainThread;
 use crate::server::timing::wake_timer;
+use crate::types::db_key::DbKey;
 use std::time::Instant;
 
 /// Sets the timer for the queue that is to be looked at next.
@@ -32,7 +33,7 @@ fn touched(main: MainThread, name: Arg<'_>, database: Option<i32>) {
         return;
     }
     let Some(database) = database else { return touch_all(main, |db_key| *db_key.name == *name) };
-    if with(main, |queues| queues.waiters.touch(&DbKey { database, name: name.into() })) {
+    if with(main, |queues| queues.waiters.touch(&DbKey::new(database, name))) {
         set_timer(main);
     }
 }

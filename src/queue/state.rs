@@ -11,17 +11,10 @@ use crate::server::blocking::Blocked;
 use crate::server::context::{self, Context};
 use crate::server::ffi::args::Arg;
 use crate::server::main_thread::{MainThread, MainThreadCell};
+use crate::types::db_key::DbKey;
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
-
-/// A key by its database and its name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct DbKey {
-    pub(super) database: i32,
-    pub(super) name: Arc<[u8]>,
-}
 
 /// A client that waits.
 #[derive(Debug)]
@@ -86,10 +79,6 @@ pub(super) fn with<R>(main: MainThread, run: impl FnOnce(&mut Queues) -> R) -> R
     result
 }
 
-pub(super) fn db_key(ctx: &Context<'_>, name: Arg<'_>) -> DbKey {
-    DbKey { database: ctx.database(), name: name.bytes().into() }
-}
-
 /// True if this key has a queue.
 #[inline]
 pub fn has_queue(ctx: &Context<'_>, name: Arg<'_>) -> bool {
@@ -98,14 +87,14 @@ pub fn has_queue(ctx: &Context<'_>, name: Arg<'_>) -> bool {
 
 #[cold]
 pub(super) fn length(ctx: &Context<'_>, name: Arg<'_>) -> usize {
-    with(ctx.main(), |queues| queues.waiters.length(&db_key(ctx, name)))
+    with(ctx.main(), |queues| queues.waiters.length(&DbKey::of(ctx, name)))
 }
 
 /// True if somebody waits whom a request of this class that comes now may not overtake.
 #[inline]
 pub(super) fn is_behind(ctx: &Context<'_>, name: Arg<'_>, class: WaiterClass, now: Micros) -> bool {
     let may = any_waiting() && key_filter::may_contain(name.bytes());
-    may && is_behind_at(ctx.main(), &db_key(ctx, name), class, now)
+    may && is_behind_at(ctx.main(), &DbKey::of(ctx, name), class, now)
 }
 
 /// The same as [`is_behind`]. A waiter whose wait has ended is in nobody's way, also before the server
@@ -123,7 +112,7 @@ pub(super) fn is_behind_at(main: MainThread, db_key: &DbKey, class: WaiterClass,
 #[inline]
 pub fn note_reserved(ctx: &Context<'_>, name: Arg<'_>, id: &[u8]) {
     if has_queue(ctx, name) {
-        with(ctx.main(), |queues| queues.note_reserved(&db_key(ctx, name), id));
+        with(ctx.main(), |queues| queues.note_reserved(&DbKey::of(ctx, name), id));
     }
 }
 

@@ -1,6 +1,6 @@
 //! The lengths of the queues, for RL.QUEUE, INFO and alerts.
 
-use super::state::{any_waiting, db_key, with};
+use super::state::{any_waiting, with};
 use crate::core::text::percent::whole_percent;
 use crate::observe::alerts::WorstFigure;
 use crate::observe::metrics::Gauge;
@@ -8,6 +8,7 @@ use crate::server::context::{self, Context};
 use crate::server::ffi::args::Arg;
 use crate::server::main_thread::MainThread;
 use crate::settings;
+use crate::types::db_key::DbKey;
 
 /// The queue of one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub struct QueueStatus {
 /// The queue of the key `name` in the context's database.
 pub fn queue_status(ctx: &Context<'_>, name: Arg<'_>) -> QueueStatus {
     let now = ctx.now();
-    let db_key = db_key(ctx, name);
+    let db_key = DbKey::of(ctx, name);
     with(ctx.main(), |queues| {
         let oldest = queues.waiters.fronts(&db_key).map(|waiter| now.since(waiter.since) / 1000).max();
         let oldest_ms = oldest.unwrap_or(0);

@@ -7,6 +7,7 @@
 pub mod by_time;
 pub mod cbcircuit;
 pub mod counting;
+pub mod db_key;
 pub mod effect;
 pub mod intern;
 pub mod name_index;

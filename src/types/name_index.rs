@@ -9,13 +9,11 @@
 use crate::core::time::Micros;
 use crate::server::keys::keyspace::{self, KeyspaceChange};
 use crate::server::main_thread::{MainThread, MainThreadCell};
+use crate::types::db_key::DbKey;
 use std::collections::BTreeMap;
 
 /// The most names that are remembered. If there are more such keys, some are missing.
 pub const MOST: usize = 1000;
-
-/// A key by its database and its name.
-pub type NamedKey = (i32, Box<[u8]>);
 
 /// The keys in one state, each with the time since when.
 #[derive(Debug)]
@@ -23,7 +21,7 @@ pub struct NameIndex(MainThreadCell<Names>);
 
 #[derive(Debug)]
 struct Names {
-    known: BTreeMap<NamedKey, Micros>,
+    known: BTreeMap<DbKey, Micros>,
     /// The time since when the value that left its key last was in the state.
     left: Option<Micros>,
     /// The time since when a value is in the state that was copied or loaded, until the server
@@ -57,9 +55,9 @@ impl NameIndex {
     pub fn set(&'static self, main: MainThread, (database, name): (i32, &[u8]), is: bool, since: Micros) {
         let mut names = self.0.of(main).borrow_mut();
         if is {
-            names.note((database, name.into()), since);
+            names.note(DbKey::new(database, name), since);
         } else if !names.known.is_empty() {
-            names.known.remove(&(database, name.into()));
+            names.known.remove(&DbKey::new(database, name));
         }
     }
 
@@ -89,19 +87,19 @@ impl NameIndex {
             KeyspaceChange::Arrived { name, database } => {
                 let left = names.left.take();
                 if let Some(since) = names.comes.take().or(left) {
-                    names.note((database, name.bytes().into()), since);
+                    names.note(DbKey::new(database, name.bytes()), since);
                 }
             }
-            KeyspaceChange::ToDatabase(database) => names.known.retain(|(of, _), _| *of != database),
+            KeyspaceChange::ToDatabase(database) => names.known.retain(|key, _| key.database != database),
             KeyspaceChange::ToAll => names.known.clear(),
             KeyspaceChange::Swapped(one, other) => {
-                let swapped = |((database, name), since): (NamedKey, Micros)| {
-                    let database = match database {
+                let swapped = |(key, since): (DbKey, Micros)| {
+                    let database = match key.database {
                         database if database == one => other,
                         database if database == other => one,
                         database => database,
                     };
-                    ((database, name), since)
+                    (DbKey { database, ..key }, since)
                 };
                 names.known = std::mem::take(&mut names.known).into_iter().map(swapped).collect();
             }
@@ -110,7 +108,7 @@ impl NameIndex {
     }
 
     /// Calls `is_one` for each key, and forgets those for which it returns false.
-    pub fn retain(&'static self, main: MainThread, mut is_one: impl FnMut(&NamedKey, Micros) -> bool) {
+    pub fn retain(&'static self, main: MainThread, mut is_one: impl FnMut(&DbKey, Micros) -> bool) {
         // The names are taken out, because looking at a key may make it expire, which is reported
         // here.
         let mut known = std::mem::take(&mut self.0.of(main).borrow_mut().known);
@@ -135,7 +133,7 @@ impl NameIndex {
 }
 
 impl Names {
-    fn note(&mut self, key: NamedKey, since: Micros) {
+    fn note(&mut self, key: DbKey, since: Micros) {
         if self.known.len() < MOST {
             self.known.entry(key).or_insert(since);
         }
@@ -147,9 +145,9 @@ impl Names {
             return;
         }
         self.left = match database {
-            Some(database) => self.known.remove(&(database, name.into())),
+            Some(database) => self.known.remove(&DbKey::new(database, name)),
             // The same name may be in the state in another database, so it stays.
-            None => self.known.iter().find(|((_, known), _)| **known == *name).map(|(_, since)| *since),
+            None => self.known.iter().find(|(key, _)| *key.name == *name).map(|(_, since)| *since),
         };
     }
 }

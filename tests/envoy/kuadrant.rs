@@ -38,8 +38,7 @@ fn started() -> (Server, Service, Gateway) {
 
 /// What is used of a descriptor's limit.
 fn used(redis: &Server, descriptor: &str, limit: u64) -> i64 {
-    let view = redis.line(&format!("RL.QUOTA envoy:{{d}}:{descriptor} fixed:{limit}/d"));
-    view.items()[0].field("used").int()
+    redis.line(&format!("RL.QUOTA envoy:{{d}}:{descriptor} fixed:{limit}/d")).used()[0]
 }
 
 #[test]

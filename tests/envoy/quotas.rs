@@ -46,8 +46,7 @@ fn started() -> (Server, Service) {
 
 /// What is used of a limit of a key.
 fn used(redis: &Server, descriptor: &str, limit: &str) -> u64 {
-    let view = redis.line(&format!("RL.QUOTA envoy:{{d}}:{descriptor} {limit}"));
-    view.items()[0].field("used").int() as u64
+    redis.line(&format!("RL.QUOTA envoy:{{d}}:{descriptor} {limit}")).used()[0] as u64
 }
 
 fn signal(redis: &Server, signal: &str) {

@@ -3,11 +3,7 @@
 
 use std::{collections::BTreeMap, fmt, thread, time::Duration};
 
-use super::{
-    eventually,
-    server::Server,
-    wire::{Arg, Reply, Wire},
-};
+use super::{arg::Arg, eventually, reply::Reply, server::Server, wire::Wire};
 
 /// Keys asked for in one command.
 const CHUNK: usize = 200;

@@ -28,12 +28,17 @@
 
 #![allow(dead_code, reason = "a kit: no single test binary needs every part of it")]
 
+mod arg;
 mod bus_proxy;
 mod cluster;
 mod data;
+mod free_port;
 mod program;
+mod protocol;
+mod reply;
 mod sentinel;
 mod server;
+mod spawn;
 mod wall_clock;
 mod wire;
 
@@ -41,17 +46,21 @@ use std::time::{Duration, Instant};
 
 #[allow(unused_imports, reason = "as above")]
 pub use self::{
+    arg::Arg,
     bus_proxy::{BusProxy, Mischief, cluster_behind_proxy},
     cluster::{Cluster, cluster, cluster_of},
     data::{
         Entry, Snapshot, assert_same_data, assert_same_data_however_told, assert_survives_kill, snapshot,
         wait_synced,
     },
+    free_port::free_port,
     program::{Program, c_library, module_path},
+    reply::{Reply, assert_error, assert_error_prefix},
     sentinel::{NAME as SENTINEL_NAME, Sentinels},
-    server::{Builder, Server, free_port, spawn},
+    server::{Builder, Server, T0},
+    spawn::spawn,
     wall_clock::{move_wall_clock, with_wall_clock},
-    wire::{Arg, Reply, Wire, assert_error, assert_error_prefix},
+    wire::Wire,
 };
 
 /// Sends one command on a [`Wire`] (or the control connection of a

@@ -8,11 +8,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{
-    Reply, Wire, eventually,
-    program::Program,
-    server::{Server, free_port, spawn},
-};
+use super::{Reply, Wire, eventually, free_port::free_port, program::Program, server::Server, spawn::spawn};
 
 /// The name that the sentinels know the master by.
 pub const NAME: &str = "floodgate";

@@ -173,8 +173,7 @@ fn used(cluster: &Cluster, tag: usize) -> i64 {
     let mut roaming = Roaming::new(cluster);
     eventually_owned(cluster);
     match roaming.call(&["RL.QUOTA", &key(tag)]) {
-        Answer::Reply(reply) if reply.is_nil() => 0,
-        Answer::Reply(reply) => reply[0].field("used").int(),
+        Answer::Reply(reply) => reply.used().first().copied().unwrap_or(0),
         Answer::Unknown => panic!("no answer"),
     }
 }
@@ -401,7 +400,7 @@ fn failover_loses_only_what_was_not_replicated_yet() {
         let granted = tally.granted[tag].load(Ordering::Relaxed);
         let unknown = tally.unknown[tag].load(Ordering::Relaxed);
         let Answer::Reply(reply) = roaming.call(&["RL.QUOTA", &key(tag)]) else { panic!("no answer") };
-        let used = if reply.is_nil() { 0 } else { reply[0].field("used").int() };
+        let used = reply.used().first().copied().unwrap_or(0);
         // One more was taken to see the replica follow.
         assert!(
             used <= granted + unknown + 1,

@@ -13,11 +13,8 @@ const CLIENTS: usize = 4;
 
 /// What is used of each limit of a key.
 fn used(server: &Server, key: &str) -> Vec<i64> {
-    let quota = server.call(&["RL.QUOTA", key]);
-    if quota.is_nil() {
-        return vec![0];
-    }
-    quota.items().iter().filter_map(|limit| limit.get("used")).map(|used| used.int()).collect()
+    let used = server.call(&["RL.QUOTA", key]).used();
+    if used.is_empty() { vec![0] } else { used }
 }
 
 /// D2: with `appendfsync always`, kill -9 under load loses no acknowledged

@@ -270,8 +270,8 @@ impl<'a> Batch<'a> {
         if at == self.now {
             return Ok(copy);
         }
-        Ok(LaterKey::of(self.ctx, item.key, copy.as_ref(), self.now, WaiterClass::of(self.critical), true)
-            .value(at))
+        let found = KeyView::of(self.ctx, item.key, copy.as_ref(), self.now);
+        Ok(LaterKey::of(self.ctx, item.key, found, WaiterClass::of(self.critical)).value(at))
     }
 
     /// Decides an item on its key, now or later. Later, `found` is what the queue leaves.

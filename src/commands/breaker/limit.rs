@@ -116,10 +116,11 @@ impl<'a> LimitClause<'a> {
     ) -> Result<RetryAfter, Error> {
         let held = key.value::<RateLimit>()?;
         let copy = tried_out(KeyView::of(ctx, self.key, held.as_deref(), now))?;
-        let later = LaterKey::of(ctx, self.key, copy.as_ref(), now, self.request.class(), true);
+        let found = KeyView::of(ctx, self.key, copy.as_ref(), now);
+        let later = LaterKey::of(ctx, self.key, found, self.request.class());
         let longest = breaker.max(decision.reply().status.retry);
         Ok(all_at_once(longest, queue::ends(ctx, self.key), now, |then| {
-            let alone = self.request.decide(KeyView::of(ctx, self.key, copy.as_ref(), then));
+            let alone = self.request.decide(found.at(found.value, then));
             // A reservation that already exists asks nothing of a queue.
             if alone.is_ok_and(|one| one.is_retry()) {
                 return Ok(RetryAfter::Now);

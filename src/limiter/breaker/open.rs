@@ -9,7 +9,8 @@ use crate::server::context::Context;
 use crate::server::events::{Event, EventListener};
 use crate::types::cbcircuit::CbCircuit;
 use crate::types::cbcircuit::rules::BreakerRef;
-use crate::types::name_index::{NOT_CLOSED, NamedKey};
+use crate::types::db_key::DbKey;
+use crate::types::name_index::NOT_CLOSED;
 use crate::types::until::Until;
 
 /// The events that this file listens to.
@@ -50,7 +51,7 @@ pub struct ForcedBreaker {
 pub fn list(ctx: &Context<'_>) -> ListedKeys<Open> {
     let mut found = every_one(ctx);
     found.retain(|(_, open)| open.state != CircuitState::ForcedClosed);
-    found.sort_by(|((_, a), one), ((_, b), other)| one.since.cmp(&other.since).then_with(|| a.cmp(b)));
+    found.sort_by(|(a, one), (b, other)| one.since.cmp(&other.since).then_with(|| a.name.cmp(&b.name)));
     once_a_name(ctx, found)
 }
 
@@ -59,17 +60,17 @@ pub fn list(ctx: &Context<'_>) -> ListedKeys<Open> {
 /// A name that several databases have is listed once: for the breaker in the caller's database, or
 /// else for the one that stays forced for longest.
 pub fn forced(ctx: &Context<'_>) -> ListedKeys<ForcedBreaker> {
-    let forced = |(key, Open { state, forced, .. }): (NamedKey, Open)| {
+    let forced = |(key, Open { state, forced, .. }): (DbKey, Open)| {
         let Forced { reason, until } = forced?;
         Some((key, ForcedBreaker { state, reason, until: until.into() }))
     };
     let mut found: Vec<_> = every_one(ctx).into_iter().filter_map(forced).collect();
-    found.sort_by(|((_, a), one), ((_, b), other)| other.until.cmp(&one.until).then_with(|| a.cmp(b)));
+    found.sort_by(|(a, one), (b, other)| other.until.cmp(&one.until).then_with(|| a.name.cmp(&b.name)));
     once_a_name(ctx, found)
 }
 
 /// All breakers that are not closed, in any database.
-fn every_one(ctx: &Context<'_>) -> Vec<(NamedKey, Open)> {
+fn every_one(ctx: &Context<'_>) -> Vec<(DbKey, Open)> {
     look_at_each(ctx, &NOT_CLOSED, |key, not_closed_since| {
         let Ok(Some(value)) = key.value::<CbCircuit>() else { return (false, None) };
         let now = ctx.now();
@@ -113,11 +114,11 @@ pub fn longest(ctx: &Context<'_>) -> WorstFigure {
     // After the clock stepped back, what began later begins now.
     let open_us = |one: &Open| now.since(one.not_closed_since.min(one.since));
     let longest = all.iter().max_by_key(|(_, one)| open_us(one));
-    let Some(((_, name), longest)) = longest else { return WorstFigure::default() };
+    let Some((key, longest)) = longest else { return WorstFigure::default() };
     let weight = |one: &Open| open_us(one).min(MINUTE_US);
     let total: u64 = all.iter().map(|(_, one)| weight(one)).sum();
     let surely = weight(longest) * 2 > total && !NOT_CLOSED.is_full(ctx.main());
-    WorstFigure { value: open_us(longest) / 1_000_000, key: surely.then(|| name.to_vec()) }
+    WorstFigure { value: open_us(longest) / 1_000_000, key: surely.then(|| key.name.to_vec()) }
 }
 
 /// Makes room in the index, if it has none for another name.

@@ -1,6 +1,6 @@
 //! CB.ACQUIRE … LIMIT … TTL: a bulkhead behind a breaker, in one decision.
 
-use crate::breakers::fixtures::{counter, digest, stopped};
+use crate::breakers::fixtures::digest;
 use crate::harness::{Reply, Server, assert_error_prefix, assert_same_data, call, wait_synced};
 use crate::queue::fixtures::waits;
 use crate::support::{denied, granted};
@@ -24,7 +24,7 @@ fn ids(server: &Server) -> Vec<String> {
 
 #[test]
 fn places_are_held_until_they_are_settled() {
-    let server = stopped();
+    let server = Server::at_t0();
     let places = "concurrent:2 TTL 30s";
     let one = ask(&server, &format!("{places} ID one"));
     assert_eq!(said(&one), (1, "closed".into(), 0));
@@ -42,7 +42,7 @@ fn places_are_held_until_they_are_settled() {
     assert_eq!((said(&three), &three[2]), ((0, "closed".into(), 20_000), &NIL));
     assert_eq!((three[4].items().len(), &three[4][0]), (2, &NIL));
     assert_eq!(three[4][1].rate_limit(), denied().limit(2).remaining(0).retry_ms(20_000).reset_ms(30_000));
-    assert_eq!(counter(&server, "breaker_denied_limit"), 1);
+    assert_eq!(server.counter("breaker_denied_limit"), 1);
 
     // As any reservation: settled, renewed, or ended by its time.
     assert_eq!(server.line("RL.RELEASE one 1 {t}l"), Reply::Int(1));
@@ -59,11 +59,8 @@ fn places_are_held_until_they_are_settled() {
 
 #[test]
 fn units_are_charged_and_corrected() {
-    let server = stopped();
-    let used = || -> Vec<i64> {
-        let limits = server.line("RL.QUOTA {t}l 100/h,concurrent:5");
-        limits.items().iter().map(|limit| limit.field("used").int()).collect()
-    };
+    let server = Server::at_t0();
+    let used = || server.line("RL.QUOTA {t}l 100/h,concurrent:5").used();
     let reply = ask(&server, "100/h,concurrent:5 COST 40 TTL 10s ID a");
     assert_eq!(reply[4][1].rate_limit(), granted(40).limit(5).remaining(4).index(1));
     assert_eq!(used(), [40, 1]);
@@ -82,7 +79,7 @@ fn units_are_charged_and_corrected() {
 
 #[test]
 fn a_repeated_id_finds_its_reservation() {
-    let server = stopped();
+    let server = Server::at_t0();
     let places = "concurrent:2,100/h COST 5 TTL 30s ID a";
     let first = ask(&server, places);
     let permit = first[2].text();
@@ -118,7 +115,7 @@ fn a_repeated_id_finds_its_reservation() {
 
 #[test]
 fn a_trial_that_the_bulkhead_denies_leaves_the_breaker_open() {
-    let server = stopped();
+    let server = Server::at_t0();
     ask(&server, "concurrent:1 TTL 30s ID held");
     server.line("CB.REPORT {t}b FAIL");
     // Both deny: the later of both.
@@ -141,7 +138,7 @@ fn a_trial_that_the_bulkhead_denies_leaves_the_breaker_open() {
 
 #[test]
 fn critical_calls_use_what_is_kept_and_pass_a_line() {
-    let server = stopped();
+    let server = Server::at_t0();
     for (limits, rest) in [("{t}u 4/h:keep=50%", ""), ("{t}p concurrent:4:keep=50%", "TTL 1h")] {
         let granted = |critical: &str| {
             let reply = server.line(&format!("CB.ACQUIRE {{t}}b 5 LIMIT {limits} {rest} {critical}"));
@@ -169,16 +166,16 @@ fn critical_calls_use_what_is_kept_and_pass_a_line() {
 
 #[test]
 fn a_limit_closes_itself_only_where_it_decides() {
-    let server = stopped();
+    let server = Server::at_t0();
     let limit = "2/m:block=1h,concurrent:5 COST 2 TTL 1m";
     assert_eq!(ask(&server, &format!("{limit} ID a"))[0].int(), 1);
     server.line("CB.REPORT {t}b FAIL");
     assert_eq!(said(&ask(&server, limit)), (0, "open".into(), 60_000), "the breaker denies: no block");
     server.clock_advance(1_000_000);
-    assert_eq!(counter(&server, "limits_closed"), 0);
+    assert_eq!(server.counter("limits_closed"), 0);
     let denied = ask(&server, limit);
     assert_eq!((said(&denied), denied[4][1][3].int()), ((0, "open".into(), 3_600_000), 3_600_000));
-    assert_eq!(counter(&server, "limits_closed"), 1);
+    assert_eq!(server.counter("limits_closed"), 1);
 }
 
 /// Effects that the replica got so far.
@@ -191,7 +188,7 @@ fn effects(server: &Server, replica: &Server) -> i64 {
 
 #[test]
 fn one_effect_carries_both() {
-    let server = stopped();
+    let server = Server::at_t0();
     let replica = server.replica();
     let mut before = effects(&server, &replica);
     let mut ask = |command: &str, grows: i64| {
@@ -228,11 +225,11 @@ fn one_effect_carries_both() {
 #[test]
 fn counted_where_any_reservation_is() {
     let server = Server::builder().module_args(["enable-debug-command", "yes", "track-usage", "yes"]).start();
-    server.clock_set(crate::breakers::fixtures::START);
+    server.clock_set(crate::harness::T0);
     for id in ["a", "a", "b", "c"] {
         ask(&server, &format!("concurrent:2,100/h COST 3 TTL 30s ID {id}"));
     }
-    let number = |name| counter(&server, name);
+    let number = |name| server.counter(name);
     assert_eq!([number("reservations_granted"), number("reservations_denied")], [2, 1]);
     assert_eq!([number("breaker_admitted"), number("breaker_denied_limit")], [3, 1]);
     assert_eq!(number("reservations_held"), 2);
@@ -250,7 +247,7 @@ fn counted_where_any_reservation_is() {
 
 #[test]
 fn mistakes_take_nothing() {
-    let server = stopped();
+    let server = Server::at_t0();
     server.line("SET text x");
     server.line("RL.RESERVE 1 l concurrent:5 TTL 1m");
     server.line("CB.ACQUIRE b 5");
@@ -297,7 +294,7 @@ fn mistakes_take_nothing() {
 
 #[test]
 fn memory_that_is_short_refuses_both() {
-    let server = stopped();
+    let server = Server::at_t0();
     server.config_set("maxmemory", "1");
     let reply = ask(&server, "concurrent:2 TTL 30s ID a");
     assert_error_prefix(&reply, "OOM ");
@@ -310,7 +307,7 @@ fn memory_that_is_short_refuses_both() {
 
 #[test]
 fn both_keys_are_told_and_guarded() {
-    let server = stopped();
+    let server = Server::at_t0();
     let command = "CB.ACQUIRE {t}b 5 limit {t}l concurrent:2 cost 2 ttl 1s id LIMIT critical";
     let keys = server.line(&format!("COMMAND GETKEYS {command}"));
     assert_eq!(keys.items(), [Reply::bulk("{t}b"), Reply::bulk("{t}l")]);

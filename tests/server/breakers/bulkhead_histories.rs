@@ -3,8 +3,7 @@
 //! the clock steps both ways. Reservations are settled, renewed, or left until they end. At the end
 //! the replica and the AOF must have followed exactly.
 
-use crate::breakers::fixtures::START;
-use crate::harness::{Reply, Server, assert_same_data, assert_survives_kill, wait_synced};
+use crate::harness::{Reply, Server, T0, assert_same_data, assert_survives_kill, wait_synced};
 use crate::histories::{Transcript, run_histories};
 use crate::models::breaker::BreakerModel;
 use crate::models::bulkhead::{Bulkhead, BulkheadDenial, BulkheadReservation, DAY, LIMITS, RATE};
@@ -212,7 +211,7 @@ impl<'s> History<'s> {
         Self {
             server,
             breakers: BREAKERS.map(|text| Breaker::parse(text.as_bytes()).unwrap()),
-            now: START.cast_unsigned(),
+            now: T0.cast_unsigned(),
             circuits: [const { None }; 3],
             limits: Default::default(),
             permits: Vec::new(),
@@ -442,8 +441,7 @@ impl<'s> History<'s> {
     fn compare(&mut self) {
         for (at, name) in LIMIT_KEYS.iter().enumerate() {
             let seen = self.limits[at].at(self.now);
-            let shown = self.server.line(&format!("RL.QUOTA {name} {LIMITS}"));
-            let used: Vec<i64> = shown.items().iter().map(|limit| limit.field("used").int()).collect();
+            let used = self.server.line(&format!("RL.QUOTA {name} {LIMITS}")).used();
             assert_eq!(used, [seen.open().count() as i64, seen.used], "{} {name} {:?}", self.now, seen);
             let listed = self.server.line(&format!("RL.RESERVATIONS {name}"));
             let mut listed: Vec<String> = listed.items().iter().map(|one| one[0].text()).collect();
@@ -476,7 +474,7 @@ fn random_histories_are_those_of_two_models() {
     let granted = [const { Cell::new(0) }; 2];
     let histories = prop::collection::vec(step(), 1..1200);
     run_histories(file!(), 15, &histories, |steps| {
-        server.clock_set(START);
+        server.clock_set(T0);
         server.line("FLUSHALL");
         let mut history = History::new(&server);
         for step in steps {

@@ -1,7 +1,7 @@
 //! Breakers outlive their server: replicas, failover, AOF, RDB, COPY, RESTORE.
 
-use crate::breakers::fixtures::{Key, START, counter, digest, stopped, written};
-use crate::harness::{Reply, Server, assert_same_data, call, snapshot, wait_synced};
+use crate::breakers::fixtures::{Key, digest, written};
+use crate::harness::{Reply, Server, T0, assert_same_data, call, snapshot, wait_synced};
 use crate::support::crc64;
 
 const BREAKER: &str = "3:open=10s:probes=2:lease=20s:ramp=30s:backoff=2";
@@ -41,7 +41,7 @@ fn one_in_each_state(server: &Server) -> Tokens {
 
 /// Everything that the next calls show, 3 s after the last one above.
 fn goes_on(server: &Server, tokens: &Tokens) {
-    server.clock_set(START + 16_000_000);
+    server.clock_set(T0 + 16_000_000);
     let key = |name| Key::new(server, name, BREAKER);
     assert_eq!(key("open").deny(), 7000);
     assert_eq!((key("half").state(), key("half").number("trials_in_flight")), ("half-open".into(), 1));
@@ -72,7 +72,7 @@ fn goes_on(server: &Server, tokens: &Tokens) {
 
 #[test]
 fn a_promoted_replica_carries_on() {
-    let master = stopped();
+    let master = Server::at_t0();
     let early = master.replica();
     let tokens = one_in_each_state(&master);
     let late = master.replica();
@@ -91,7 +91,7 @@ fn kill_9_loses_nothing() {
     for preamble in ["yes", "no"] {
         let settings = ["--appendonly", "yes", "--appendfsync", "always", "--aof-use-rdb-preamble", preamble];
         let mut server = Server::with(&settings);
-        server.clock_set(START);
+        server.clock_set(T0);
         let tokens = one_in_each_state(&server);
         let before = snapshot(&server);
         for rewritten in [false, true] {
@@ -100,7 +100,7 @@ fn kill_9_loses_nothing() {
             }
             server.kill9();
             server.restart();
-            server.clock_set(START + 13_000_000);
+            server.clock_set(T0 + 13_000_000);
             assert_eq!(snapshot(&server), before, "preamble {preamble}, rewritten {rewritten}");
         }
         goes_on(&server, &tokens);
@@ -131,7 +131,7 @@ fn expiry_times_travel_too() {
 
 #[test]
 fn copies_dumps_and_names_carry_the_state() {
-    let server = stopped();
+    let server = Server::at_t0();
     let tokens = one_in_each_state(&server);
     for name in ["closed", "half", "ramp", "open", "forced_open", "forced_closed", "pinned", "slices"] {
         let own = digest(&server, name);
@@ -181,7 +181,7 @@ fn copies_dumps_and_names_carry_the_state() {
 /// came back.
 #[test]
 fn epochs_do_not_repeat_when_an_older_copy_comes_back() {
-    let server = stopped();
+    let server = Server::at_t0();
     let replica = server.replica();
     let token = |command: &str| server.line(command)[2].text();
     let report = |command: &str| server.line(command)[0].int();
@@ -212,9 +212,9 @@ fn epochs_do_not_repeat_when_an_older_copy_comes_back() {
     assert_eq!(report("CB.REPORT lost FAIL"), 0);
     assert!(epoch("lost") > before);
     // The clock stepped back.
-    server.clock_set(START + 3_600_000_000);
+    server.clock_set(T0 + 3_600_000_000);
     token("CB.ACQUIRE b 1:open=1s");
-    server.clock_set(START);
+    server.clock_set(T0);
     let trial = || {
         assert_eq!(report("CB.REPORT b FAIL"), 1);
         server.clock_advance(1_000_000);
@@ -246,19 +246,10 @@ fn a_breaker_key_takes_at_most_400_bytes() {
     server.line("CB.ACQUIRE warm 50%/60s");
     let fill = |from: i32, to: i32| {
         let mut wire = server.wire();
-        let commands: Vec<_> = (from..to)
-            .map(|n| {
-                vec![
-                    "CB.REPORT".into(),
-                    format!("breaker:{n:06}"),
-                    "OK".into(),
-                    "BREAKER".into(),
-                    "50%/60s".into(),
-                ]
-            })
-            .collect();
+        let commands: Vec<_> =
+            (from..to).map(|n| format!("CB.REPORT breaker:{n:06} OK BREAKER 50%/60s")).collect();
         for part in commands.chunks(1000) {
-            wire.pipeline(part);
+            wire.lines(part);
         }
     };
     // From one full hash table to the next: each key with its share of it.
@@ -270,14 +261,14 @@ fn a_breaker_key_takes_at_most_400_bytes() {
     // servers are built.
     let most = if server.info_field("memory", "mem_allocator") == "libc" { 416 } else { 400 };
     assert!(each <= most, "{each} bytes a key");
-    assert_eq!(counter(&server, "breakers_closed"), 32_768);
+    assert_eq!(server.counter("breakers_closed"), 32_768);
     server.line("FLUSHALL SYNC");
-    assert_eq!(counter(&server, "breakers_closed"), 0);
+    assert_eq!(server.counter("breakers_closed"), 0);
 }
 
 #[test]
 fn clear_takes_breakers_but_not_the_operators_word() {
-    let server = stopped();
+    let server = Server::at_t0();
     let replica = server.replica();
     for n in 0..30 {
         server.line(&format!("CB.ACQUIRE b{n}"));

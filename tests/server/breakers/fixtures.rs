@@ -2,10 +2,6 @@
 
 use crate::harness::{Reply, Server};
 
-/// A whole number of every period in these tests.
-pub use crate::limits::fixtures::T0 as START;
-pub use crate::limits::fixtures::at_t0 as stopped;
-
 /// A key and the breaker that its calls give.
 pub struct Key<'s> {
     pub server: &'s Server,
@@ -118,11 +114,4 @@ pub fn digest(server: &Server, key: &str) -> String {
 #[track_caller]
 pub fn written(server: &Server) -> i64 {
     server.info_field("replication", "master_repl_offset").parse().unwrap()
-}
-
-/// One number of INFO.
-#[track_caller]
-pub fn counter(server: &Server, name: &str) -> i64 {
-    let text = server.info_field("floodgate", &format!("floodgate_{name}"));
-    text.parse().unwrap_or_else(|_| panic!("no counter {name}"))
 }

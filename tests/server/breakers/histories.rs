@@ -3,8 +3,8 @@
 //! forces, resets and steps of the clock between them. At the end the replica and the AOF must
 //! have followed exactly.
 
-use crate::breakers::fixtures::{START, digest};
-use crate::harness::{Reply, Server, assert_same_data, assert_survives_kill, wait_synced};
+use crate::breakers::fixtures::digest;
+use crate::harness::{Reply, Server, T0, assert_same_data, assert_survives_kill, wait_synced};
 use crate::histories::{Transcript, run_histories};
 use crate::models::breaker::BreakerModel;
 use floodgate::core::breaker::{Breaker, CircuitState, Force, Permit, Report, ReportOutcome, Reporter};
@@ -178,7 +178,7 @@ impl<'s> History<'s> {
             server,
             breakers: BREAKERS.iter().map(|text| Breaker::parse(text.as_bytes()).unwrap()).collect(),
             given,
-            now: START.cast_unsigned(),
+            now: T0.cast_unsigned(),
             twins: [const { None }; KEYS.len()],
             pins: [None; KEYS.len()],
             policies: [None; KEYS.len()],
@@ -591,7 +591,7 @@ fn random_histories_are_those_of_a_model() {
     let given = [0..BREAKERS.len(), 0..BREAKERS.len(), 0..BREAKERS.len(), 0..BREAKERS.len()];
     let histories = (given, prop::collection::vec(step(), 1..2000));
     run_histories(file!(), 16, &histories, |(given, steps)| {
-        server.clock_set(START);
+        server.clock_set(T0);
         server.line("FLUSHALL");
         for key in 0..KEYS.len() {
             server.line(&format!("RL.POLICY DEL p{key}"));

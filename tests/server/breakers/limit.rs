@@ -1,7 +1,7 @@
 //! CB.ACQUIRE … LIMIT: breaker and limit decided together.
 
-use crate::breakers::fixtures::{START, counter, digest, stopped};
-use crate::harness::{Reply, Server, assert_error_prefix, assert_same_data, wait_synced};
+use crate::breakers::fixtures::digest;
+use crate::harness::{Reply, Server, T0, assert_error_prefix, assert_same_data, wait_synced};
 
 const NIL: Reply = Reply::NilBulk;
 
@@ -15,7 +15,7 @@ fn state(server: &Server) -> String {
 
 #[test]
 fn both_take_or_neither() {
-    let server = stopped();
+    let server = Server::at_t0();
     let ask = |cost: i64| server.line(&format!("CB.ACQUIRE {{t}}b 1:open=1s LIMIT {{t}}l 10/h COST {cost}"));
     let reply = ask(4);
     assert_eq!(reply.items().len(), 5);
@@ -26,7 +26,7 @@ fn both_take_or_neither() {
     let reply = ask(7);
     assert_eq!((&reply[0], reply[1].text(), &reply[2]), (&Reply::Int(0), "closed".into(), &NIL));
     assert_eq!((reply[3].int(), reply[4][0].int(), reply[4][3].int()), (3_600_000, 0, 3_600_000));
-    assert_eq!(counter(&server, "breaker_denied_limit"), 1);
+    assert_eq!(server.counter("breaker_denied_limit"), 1);
     assert_eq!(ask(11)[3].int(), -1, "never, above the capacity");
 
     // An open breaker uses no quota.
@@ -55,7 +55,7 @@ fn both_take_or_neither() {
 
 #[test]
 fn a_rate_limited_call_uses_no_ramp_and_finds_lost_trials() {
-    let server = stopped();
+    let server = Server::at_t0();
     server.line("RL.ACQUIRE full 1/h");
     server.line("CB.REPORT b FAIL BREAKER 1:open=1s:lease=1s:ramp=10s");
     server.clock_advance(1_000_000);
@@ -81,7 +81,7 @@ fn a_rate_limited_call_uses_no_ramp_and_finds_lost_trials() {
 
 #[test]
 fn one_effect_carries_both() {
-    let server = stopped();
+    let server = Server::at_t0();
     let replica = server.replica();
     let effects = || {
         wait_synced(&server, &replica);
@@ -108,7 +108,7 @@ fn one_effect_carries_both() {
 
 #[test]
 fn mistakes_take_nothing() {
-    let server = stopped();
+    let server = Server::at_t0();
     server.line("SET text x");
     server.line("RL.ACQUIRE l 10/h");
     server.line("CB.ACQUIRE b 5");
@@ -155,11 +155,11 @@ fn a_cluster_wants_both_keys_in_one_slot() {
 #[test]
 fn a_breaker_s_denial_records_a_clock_that_stepped_back_on_the_limit() {
     for rest in ["", " TTL 1m"] {
-        let server = stopped();
+        let server = Server::at_t0();
         let replica = server.replica();
         server.clock_advance(60_000_000);
         server.ok("RL.BLOCK {x}l FOR 30s");
-        server.clock_set(START);
+        server.clock_set(T0);
         server.line("CB.REPORT {x}b FAIL BREAKER 1:open=20s");
         let ask = || server.line(&format!("CB.ACQUIRE {{x}}b 1:open=20s LIMIT {{x}}l 10/s{rest}"));
         let reply = ask();

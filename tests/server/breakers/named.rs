@@ -1,8 +1,8 @@
 //! Several breakers on one key: each client gets the one that it asks for, on
 //! all results, and which one holds where a call names none.
 
-use crate::breakers::fixtures::{Key, START, digest, stopped, written};
-use crate::harness::{Reply, Server, assert_same_data, wait_synced};
+use crate::breakers::fixtures::{Key, digest, written};
+use crate::harness::{Reply, Server, T0, assert_same_data, wait_synced};
 
 /// `CB.ACQUIRE` with these arguments: whether it admits, and the state.
 #[track_caller]
@@ -31,7 +31,7 @@ fn is(breaker: &str, source: &str, failures: i64) -> (String, String, i64) {
 
 #[test]
 fn a_report_goes_by_the_breaker_that_admitted_the_call_and_not_by_a_policy() {
-    let server = stopped();
+    let server = Server::at_t0();
     server.ok("RL.POLICY SET p 10/s PREFIX svc: BREAKER 50%/60s");
     for failures in 1..=2 {
         assert!(acquire(&server, "svc:a 2:open=30s").0);
@@ -62,7 +62,7 @@ fn a_report_goes_by_the_breaker_that_admitted_the_call_and_not_by_a_policy() {
 
 #[test]
 fn reports_under_two_thresholds_in_turn_count_together() {
-    let server = stopped();
+    let server = Server::at_t0();
     for (key, texts) in [
         ("run", ["3", "4"]),
         ("count", ["3/10s", "4/10s"]),
@@ -78,7 +78,7 @@ fn reports_under_two_thresholds_in_turn_count_together() {
 
 #[test]
 fn three_kinds_on_one_key_each_count_all_results() {
-    let server = stopped();
+    let server = Server::at_t0();
     let texts = ["4", "4/16s", "50%/20calls:min=6"];
     let name_all = || {
         for text in texts {
@@ -113,7 +113,7 @@ fn three_kinds_on_one_key_each_count_all_results() {
 
 #[test]
 fn a_fourth_kind_takes_the_place_of_the_one_named_longest_ago() {
-    let server = stopped();
+    let server = Server::at_t0();
     for text in ["2/1h", "2/2h", "2/3h"] {
         assert!(acquire(&server, &format!("k {text}")).0);
     }
@@ -139,7 +139,7 @@ fn a_fourth_kind_takes_the_place_of_the_one_named_longest_ago() {
 
 #[test]
 fn of_four_kinds_the_one_named_longest_ago_goes_also_after_it_was_in_force() {
-    let server = stopped();
+    let server = Server::at_t0();
     assert!(acquire(&server, "k 9/10s").0);
     assert!(acquire(&server, "k 9/20s").0);
     report(&server, "k FAIL");
@@ -165,7 +165,7 @@ fn of_four_kinds_the_one_named_longest_ago_goes_also_after_it_was_in_force() {
 
 #[test]
 fn another_trip_is_judged_when_it_is_brought() {
-    let server = stopped();
+    let server = Server::at_t0();
     let judged = |first: &str, results: &str, then: &str| {
         server.line("DEL k");
         assert!(acquire(&server, &format!("k {first}")).0);
@@ -203,7 +203,7 @@ fn another_trip_is_judged_when_it_is_brought() {
 
 #[test]
 fn a_success_under_another_breaker_does_not_open_the_one_in_force() {
-    let server = stopped();
+    let server = Server::at_t0();
     assert!(acquire(&server, "k 50%/10calls:min=4").0);
     for result in ["FAIL", "FAIL", "OK", "OK BREAKER 9"] {
         assert_eq!(report(&server, &format!("k {result}")), "closed");
@@ -216,7 +216,7 @@ fn a_success_under_another_breaker_does_not_open_the_one_in_force() {
 
 #[test]
 fn what_is_slow_is_decided_by_the_breaker_of_the_report() {
-    let server = stopped();
+    let server = Server::at_t0();
     let (fast, slow) = ("50%/1m:min=4", "50%/1m:min=4:slow=1s:slowrate=50%");
     for text in [fast, slow, fast] {
         assert!(acquire(&server, &format!("k {text}")).0);
@@ -239,7 +239,7 @@ fn what_is_slow_is_decided_by_the_breaker_of_the_report() {
 
 #[test]
 fn neither_a_denied_call_nor_a_report_changes_what_protects() {
-    let server = stopped();
+    let server = Server::at_t0();
     // Reports under a lax breaker leave the strict one in force.
     assert!(acquire(&server, "k 3:open=5s").0);
     for _ in 0..2 {
@@ -279,7 +279,7 @@ fn neither_a_denied_call_nor_a_report_changes_what_protects() {
 
 #[test]
 fn a_report_does_not_replace_what_a_call_gave_after_another_report() {
-    let server = stopped();
+    let server = Server::at_t0();
     report(&server, "k OK BREAKER 5");
     assert!(acquire(&server, "k 5").0);
     report(&server, "k OK BREAKER 2");
@@ -296,7 +296,7 @@ fn a_report_does_not_replace_what_a_call_gave_after_another_report() {
 
 #[test]
 fn a_report_puts_its_breaker_in_force_only_if_that_one_opened() {
-    let server = stopped();
+    let server = Server::at_t0();
     assert!(acquire(&server, "k 1:open=10s").0);
     assert_eq!(report(&server, "k FAIL"), "open");
     server.clock_advance(10_000_000);
@@ -316,7 +316,7 @@ fn a_report_puts_its_breaker_in_force_only_if_that_one_opened() {
 
 #[test]
 fn the_breaker_in_force_holds_for_reports_and_operators_where_nothing_else_names_one() {
-    let server = stopped();
+    let server = Server::at_t0();
     // Before 7.0 a module has no settings that change.
     if !server.at_least(7, 0) {
         return;
@@ -349,7 +349,7 @@ fn the_breaker_in_force_holds_for_reports_and_operators_where_nothing_else_names
 
 #[test]
 fn who_chose_the_breaker_in_force_counts_also_where_the_text_is_the_same() {
-    let server = stopped();
+    let server = Server::at_t0();
     server.ok("RL.POLICY SET p 1/s PREFIX svc: BREAKER 3");
     for key in ["svc:a", "svc:b", "svc:c", "svc:d"] {
         assert!(acquire(&server, &format!("{key} 3")).0);
@@ -387,7 +387,7 @@ fn who_chose_the_breaker_in_force_counts_also_where_the_text_is_the_same() {
 
 #[test]
 fn callers_may_be_told_not_to_choose() {
-    let server = stopped();
+    let server = Server::at_t0();
     if !server.at_least(7, 0) {
         return; // before 7.0 a module has no settings that change
     }
@@ -413,7 +413,7 @@ fn callers_may_be_told_not_to_choose() {
 
 #[test]
 fn a_call_that_its_limit_denies_changes_nothing_of_the_breaker() {
-    let server = stopped();
+    let server = Server::at_t0();
     server.line("RL.ACQUIRE {t}full 1/h");
     let ask = |text: &str| server.line(&format!("CB.ACQUIRE {{t}}b {text} LIMIT {{t}}full 1/h"));
     assert!(acquire(&server, "{t}b 3:open=1s:lease=1s").0);
@@ -435,7 +435,7 @@ fn a_call_that_its_limit_denies_changes_nothing_of_the_breaker() {
     assert_eq!(digest(&server, "{t}b"), before);
     // A clock that stepped back is: at most its own length from here.
     server.ok("CB.FORCE {t}c CLOSED FOR 10s");
-    server.clock_set(START - 3_600_000_000);
+    server.clock_set(T0 - 3_600_000_000);
     let reply = server.line("CB.ACQUIRE {t}c LIMIT {t}full 1/h");
     assert_eq!((reply[0].int(), reply[1].text()), (0, "forced-closed".into()));
     server.clock_advance(10_000_000);
@@ -444,7 +444,7 @@ fn a_call_that_its_limit_denies_changes_nothing_of_the_breaker() {
 
 #[test]
 fn retry_is_the_later_of_breaker_and_limit() {
-    let server = stopped();
+    let server = Server::at_t0();
     server.line("RL.ACQUIRE {x}l 1/h");
     server.line("CB.REPORT {x}b FAIL BREAKER 1:open=10s");
     let retry = |rest: &str| {
@@ -475,46 +475,46 @@ fn retry_is_the_later_of_breaker_and_limit() {
 
 #[test]
 fn results_far_ahead_of_a_clock_that_stepped_back_are_forgotten() {
-    let server = stopped();
+    let server = Server::at_t0();
     let key = Key::new(&server, "k", "3/16s");
     key.run("ff");
     // Looks reckon with it and record nothing.
-    server.clock_set(START - 3_600_000_000);
+    server.clock_set(T0 - 3_600_000_000);
     assert_eq!(key.number("failures"), 0);
-    server.clock_set(START + 1_000_000);
+    server.clock_set(T0 + 1_000_000);
     assert_eq!(key.number("failures"), 2);
     // A call that is granted records it: they do not come back.
-    server.clock_set(START - 3_600_000_000);
+    server.clock_set(T0 - 3_600_000_000);
     key.admit();
-    server.clock_set(START + 1_000_000);
+    server.clock_set(T0 + 1_000_000);
     assert_eq!((key.number("failures"), key.run("f")), (0, "c".into()));
     // A small step forgets nothing.
-    server.clock_set(START - 10_000_000);
+    server.clock_set(T0 - 10_000_000);
     assert_eq!((key.number("failures"), key.run("f")), (1, "c".into()));
     assert_eq!(key.run("f"), "o");
     assert_eq!(key.deny(), 60_000);
     // The opening lasts at most its own length from the first call that meets the step.
-    server.clock_set(START - 7_200_000_000);
+    server.clock_set(T0 - 7_200_000_000);
     assert_eq!(key.number("retry_after_ms"), 60_000);
     assert_eq!(key.deny(), 60_000);
-    server.clock_set(START - 7_200_000_000 + 60_000_000);
+    server.clock_set(T0 - 7_200_000_000 + 60_000_000);
     assert_eq!(key.acquire()[1].text(), "half-open");
     // Nor a pin, from the first call that is granted.
-    server.clock_set(START);
+    server.clock_set(T0);
     server.ok("CB.PIN pinned 5 FOR 30s");
     server.line("CB.ACQUIRE pinned 7");
-    server.clock_set(START - 7_200_000_000);
+    server.clock_set(T0 - 7_200_000_000);
     assert_eq!(shown(&server, "pinned").1, "pin");
     assert!(acquire(&server, "pinned 7").0);
     server.clock_advance(29_999_999);
     assert_eq!(shown(&server, "pinned").1, "pin");
     server.clock_advance(1);
     assert_eq!(shown(&server, "pinned"), is("7", "last", 0));
-    server.clock_set(START);
+    server.clock_set(T0);
     // Nor is a breaker kept for longer than its idle time after such a step.
     let idle = Key::new(&server, "idle", "3/16s:idle=1h");
     idle.run("f");
-    server.clock_set(START - 20_000_000_000);
+    server.clock_set(T0 - 20_000_000_000);
     idle.admit();
     server.clock_advance(3_600_000_000);
     assert!(server.line("CB.STATE idle").is_nil());
@@ -524,7 +524,7 @@ fn results_far_ahead_of_a_clock_that_stepped_back_are_forgotten() {
 fn windows_beside_the_one_in_force_travel_with_the_key() {
     let mut server = Server::durable();
     let replica = server.replica();
-    server.clock_set(START);
+    server.clock_set(T0);
     let prepare = |key: &str| {
         for text in ["9", "50%/9calls:min=9:slow=1s", "9/1h:idle=2h"] {
             assert!(acquire(&server, &format!("{key} {text}")).0);
@@ -549,13 +549,13 @@ fn windows_beside_the_one_in_force_travel_with_the_key() {
     assert_same_data(&server, &late);
     for (key, text, failures) in [("k", "2", 2), ("r", "2/1h", 2), ("c", "50%/9calls:min=2", 2)] {
         replica.ok("REPLICAOF NO ONE");
-        replica.clock_set(START);
+        replica.clock_set(T0);
         assert_eq!(acquire(&replica, &format!("{key} {text}")), (false, "open".into()));
         assert_eq!(replica.call(&["CB.STATE", key]).field("failures").int(), failures);
     }
     server.kill9();
     server.restart();
-    server.clock_set(START);
+    server.clock_set(T0);
     assert_eq!(acquire(&server, "k 50%/9calls:min=2:slow=1s:slowrate=50%"), (false, "open".into()));
     assert_eq!(server.line("CB.STATE k").field("slow").int(), 1);
     assert_eq!(acquire(&server, "l 2"), (false, "open".into()));

@@ -1,7 +1,7 @@
 //! What others see of breakers: events, INFO, errors, rights; and many callers
 //! at once.
 
-use crate::breakers::fixtures::{Key, counter, stopped};
+use crate::breakers::fixtures::Key;
 use crate::harness::{Reply, Server, Wire, assert_error, assert_error_prefix, call, wait_synced};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
@@ -42,7 +42,7 @@ const BREAKER: &str = "1:open=1s:lease=1s:probes=1";
 
 #[test]
 fn each_transition_is_told_once() {
-    let server = stopped();
+    let server = Server::at_t0();
     let replica = server.replica();
     let mut listener = server.wire3();
     listener.send_line("SUBSCRIBE floodgate:events");
@@ -77,7 +77,7 @@ fn each_transition_is_told_once() {
             "forced-open closed force-ended",
         ]
     );
-    let start = crate::breakers::fixtures::START / 1000;
+    let start = crate::harness::T0 / 1000;
     let times: Vec<_> = told.iter().map(|event| event["at_ms"].as_i64().unwrap() - start).collect();
     assert_eq!(times, [0, 1000, 2000, 3000, 3000, 3000, 5000]);
     let epochs: Vec<_> = told.iter().map(|event| event["epoch"].as_u64().unwrap()).collect();
@@ -90,7 +90,7 @@ fn each_transition_is_told_once() {
 
 #[test]
 fn nothing_is_told_with_the_setting_events_off() {
-    let server = stopped();
+    let server = Server::at_t0();
     // Before 7.0 a module has no settings that change.
     if !server.at_least(7, 0) {
         return;
@@ -108,7 +108,7 @@ fn nothing_is_told_with_the_setting_events_off() {
 
 #[test]
 fn each_transition_is_counted_once() {
-    let server = stopped();
+    let server = Server::at_t0();
     let replica = server.replica();
     let key = Key::new(&server, "k", BREAKER);
     one_of_each(&server, &key);
@@ -125,19 +125,19 @@ fn each_transition_is_counted_once() {
         ("reports_fail", 1),
         ("admitted", 4),
     ] {
-        assert_eq!(counter(&server, &format!("breaker_{name}")), times, "{name}");
+        assert_eq!(server.counter(&format!("breaker_{name}")), times, "{name}");
     }
-    assert_eq!(counter(&server, "breakers_closed"), 1);
+    assert_eq!(server.counter("breakers_closed"), 1);
     key.run("f");
-    assert_eq!((counter(&server, "breakers_closed"), counter(&server, "breakers_open")), (0, 1));
+    assert_eq!((server.counter("breakers_closed"), server.counter("breakers_open")), (0, 1));
     wait_synced(&server, &replica);
-    assert_eq!((counter(&replica, "breakers_open"), counter(&replica, "breaker_to_open")), (1, 0));
+    assert_eq!((replica.counter("breakers_open"), replica.counter("breaker_to_open")), (1, 0));
 }
 
 #[test]
 fn transitions_are_keyspace_events_of_the_module_class() {
     let server = Server::with(&["--notify-keyspace-events", "Ed"]);
-    server.clock_set(crate::breakers::fixtures::START);
+    server.clock_set(crate::harness::T0);
     let mut listener = server.wire3();
     listener.send_line("PSUBSCRIBE __keyevent@0__:cb.*");
     messages(&mut listener);
@@ -158,7 +158,7 @@ fn transitions_are_keyspace_events_of_the_module_class() {
 
 #[test]
 fn arguments_too_few_or_too_many_are_refused() {
-    let server = stopped();
+    let server = Server::at_t0();
     for command in [
         "CB.ACQUIRE",
         "CB.REPORT k",
@@ -182,7 +182,7 @@ fn arguments_too_few_or_too_many_are_refused() {
 
 #[test]
 fn the_bad_argument_is_named_and_creates_no_key() {
-    let server = stopped();
+    let server = Server::at_t0();
     for (command, error) in [
         ("CB.ACQUIRE k 5 6", "ERR syntax error near '6'"),
         ("CB.ACQUIRE k 0", "ERR invalid breaker '0': "),
@@ -225,7 +225,7 @@ fn the_bad_argument_is_named_and_creates_no_key() {
 
 #[test]
 fn a_key_of_another_type_is_refused() {
-    let server = stopped();
+    let server = Server::at_t0();
     server.line("SET text x");
     server.line("RL.ACQUIRE limit 5/h");
     for command in
@@ -247,7 +247,7 @@ fn a_key_of_another_type_is_refused() {
 
 #[test]
 fn the_map_has_every_field_in_both_protocols() {
-    let server = stopped();
+    let server = Server::at_t0();
     let key = Key::new(&server, "k", "50%/60s:slow=1s:open=2s");
     key.run("sfl");
     let names = [
@@ -276,7 +276,7 @@ fn the_map_has_every_field_in_both_protocols() {
         let seen: Vec<_> = reply.pairs().iter().map(|(name, _)| name.text()).collect();
         assert_eq!(seen, names);
         assert_eq!(reply.field("breaker").text(), "50%/1m:slow=1s:open=2s");
-        assert_eq!(reply.field("since").int(), crate::breakers::fixtures::START / 1000);
+        assert_eq!(reply.field("since").int(), crate::harness::T0 / 1000);
         assert!(reply.field("forced").is_nil());
     }
     assert!(server.line("CB.STATE none").is_nil() && wire.line("CB.STATE none").is_nil());
@@ -288,7 +288,7 @@ fn the_map_has_every_field_in_both_protocols() {
 
 #[test]
 fn operators_commands_are_for_operators() {
-    let server = stopped();
+    let server = Server::at_t0();
     for (name, admin, flags) in [
         ("CB.ACQUIRE", false, &["write", "denyoom", "fast"][..]),
         ("CB.REPORT", false, &["write", "fast"]),
@@ -326,7 +326,7 @@ fn operators_commands_are_for_operators() {
 #[test]
 fn a_half_open_breaker_lets_exactly_its_probes_through() {
     const CLIENTS: usize = 64;
-    let server = Arc::new(stopped());
+    let server = Arc::new(Server::at_t0());
     for (name, probes) in [("one", 1), ("seven", 7)] {
         server.line(&format!("CB.REPORT {name} FAIL BREAKER 1:open=1s:probes={probes}"));
         server.clock_advance(1_000_000);
@@ -359,7 +359,7 @@ fn a_half_open_breaker_lets_exactly_its_probes_through() {
 
 #[test]
 fn the_same_moment_in_a_transaction_and_a_script() {
-    let server = stopped();
+    let server = Server::at_t0();
     server.line("CB.ACQUIRE k 1:open=1s");
     let mut wire = server.wire();
     wire.line("MULTI");

@@ -1,7 +1,9 @@
 //! `reporters=` and `CB.REPORT … FROM`: one sick instance opens nothing for all.
 
-use crate::breakers::fixtures::{digest, stopped};
-use crate::harness::{Reply, Server, assert_error, assert_error_prefix, assert_same_data, call, wait_synced};
+use crate::breakers::fixtures::digest;
+use crate::harness::{
+    Reply, Server, T0, assert_error, assert_error_prefix, assert_same_data, call, wait_synced,
+};
 
 /// The state after a report.
 #[track_caller]
@@ -19,7 +21,7 @@ fn seen(server: &Server, key: &str) -> [i64; 2] {
 
 #[test]
 fn one_sick_instance_opens_no_breaker() {
-    let server = stopped();
+    let server = Server::at_t0();
     for (n, trip) in ["3", "3/10s", "50%/10s:min=3", "50%/10calls:min=3"].iter().enumerate() {
         let key = format!("k{n}");
         assert_eq!(server.line(&format!("CB.ACQUIRE {key} {trip}:reporters=2"))[0], Reply::Int(1));
@@ -47,7 +49,7 @@ fn one_sick_instance_opens_no_breaker() {
 /// An identity is bytes: any, from 1 to 128.
 #[test]
 fn who_reports_is_any_1_to_128_bytes() {
-    let server = stopped();
+    let server = Server::at_t0();
     let long = [b'x'; 128];
     server.line("CB.ACQUIRE k 9:reporters=8");
     let names: [&[u8]; 5] = [b"\0", b"\xff\r\n", b" ", &long[..127], &long];
@@ -97,7 +99,7 @@ fn a_window_of_fewer_calls_than_reporters_never_opens_and_is_refused() {
 /// Told apart from when the breaker in force asks: by a call, a pin or a policy.
 #[test]
 fn who_was_before_is_one() {
-    let server = stopped();
+    let server = Server::at_t0();
     server.line("CB.ACQUIRE called 9/10s");
     server.line("CB.ACQUIRE pinned 9/10s");
     server.ok("RL.POLICY SET shop 10/s PREFIX shop: BREAKER 9/10s");
@@ -128,7 +130,7 @@ fn who_was_before_is_one() {
 /// judged by it first.
 #[test]
 fn a_call_that_asks_for_fewer_reporters_may_open() {
-    let server = stopped();
+    let server = Server::at_t0();
     server.line("CB.ACQUIRE k 2/10s:reporters=3");
     report(&server, "k FAIL FROM a");
     report(&server, "k FAIL FROM b");
@@ -141,7 +143,7 @@ fn a_call_that_asks_for_fewer_reporters_may_open() {
 /// Half-open rounds ask nobody who reports.
 #[test]
 fn a_trial_that_fails_opens_whoever_reports_it() {
-    let server = stopped();
+    let server = Server::at_t0();
     for key in ["a", "b"] {
         server.line(&format!("CB.ACQUIRE {key} 2:reporters=2:open=1s"));
         report(&server, &format!("{key} FAIL FROM pod-1"));
@@ -158,9 +160,9 @@ fn a_trial_that_fails_opens_whoever_reports_it() {
 #[test]
 fn reporters_are_kept_and_replicated() {
     let server = Server::builder().args(["--appendonly", "yes"]).start();
-    server.clock_set(1_800_000_000_000_000);
+    server.clock_set(T0);
     let replica = server.replica();
-    replica.clock_set(1_800_000_000_000_000);
+    replica.clock_set(T0);
     let keys = ["run", "slices", "ring", "plain"];
     let breakers =
         ["9:reporters=4", "9/16s:reporters=4", "90%/30calls:min=30:slow=1s:reporters=4", "50%/1h:slow=1s"];
@@ -196,7 +198,7 @@ fn reporters_are_kept_and_replicated() {
 /// As many names as a client likes cost no more than eight.
 #[test]
 fn many_names_cost_no_more_than_eight() {
-    let server = stopped();
+    let server = Server::at_t0();
     server.line("CB.ACQUIRE k 1000000/1h:reporters=8");
     let memory = || server.line("MEMORY USAGE k SAMPLES 0").int();
     let before = memory();

@@ -1,11 +1,11 @@
 //! What a breaker does, rule by rule, on a real server with its clock in hand.
 
-use crate::breakers::fixtures::{Key, counter, stopped, written};
+use crate::breakers::fixtures::{Key, written};
 use crate::harness::{Reply, Server, call};
 
 #[test]
 fn each_trip_opens_when_it_says() {
-    let server = stopped();
+    let server = Server::at_t0();
     let key = |name, breaker| Key::new(&server, name, breaker);
 
     assert_eq!(key("consecutive", "3").run("ffsffif"), "cccccco");
@@ -47,7 +47,7 @@ fn each_trip_opens_when_it_says() {
 
 #[test]
 fn openings_back_off_up_to_a_cap() {
-    let server = stopped();
+    let server = Server::at_t0();
     let key = Key::new(&server, "k", "1:open=1s:backoff=1.5:maxopen=3s");
     key.run("f");
     for (opening, ms) in (1..).zip([1000, 1500, 2250, 3000, 3000]) {
@@ -80,7 +80,7 @@ fn half_open<'s>(
 
 #[test]
 fn verdicts_come_as_soon_as_they_are_certain() {
-    let server = stopped();
+    let server = Server::at_t0();
     for (breaker, cases) in [
         (
             "50%/4calls:open=1s:probes=4",
@@ -118,7 +118,7 @@ fn verdicts_come_as_soon_as_they_are_certain() {
 
 #[test]
 fn a_trial_is_settled_once_and_by_its_own_token() {
-    let server = stopped();
+    let server = Server::at_t0();
     let (key, trials) = half_open(&server, "k", "50%/4calls:open=1s:probes=3", 2);
     assert_eq!(key.number("trials_in_flight"), 2);
     let epoch = key.number("epoch");
@@ -135,12 +135,12 @@ fn a_trial_is_settled_once_and_by_its_own_token() {
     let token = key.admit();
     assert!(key.fail(&token) && key.fail(&token));
     assert_eq!(key.number("failures"), 2);
-    assert_eq!(counter(&server, "breaker_stale_reports"), 7);
+    assert_eq!(server.counter("breaker_stale_reports"), 7);
 }
 
 #[test]
 fn a_lost_trial_opens_from_the_end_of_its_lease() {
-    let server = stopped();
+    let server = Server::at_t0();
     let (key, trials) = half_open(&server, "k", "1:open=10s:lease=2s", 0);
     assert!(trials.is_empty());
     key.wait_ms(9000);
@@ -152,7 +152,7 @@ fn a_lost_trial_opens_from_the_end_of_its_lease() {
     assert_eq!((key.state(), key.number("openings")), ("open".into(), 2));
     assert_eq!(key.deny(), 9500);
     assert!(!key.ok(&trial), "a result of a lost trial");
-    assert_eq!(counter(&server, "breaker_lost_trials"), 1);
+    assert_eq!(server.counter("breaker_lost_trials"), 1);
 
     // With a rate one lost trial of three is forgiven.
     let (key, trials) = half_open(&server, "r", "50%/4calls:open=1s:probes=3:lease=2s", 2);
@@ -165,12 +165,12 @@ fn a_lost_trial_opens_from_the_end_of_its_lease() {
     assert!(!key.ok(&trials[0]));
     assert!(key.ok(&key.admit()) && key.ok(&key.admit()));
     assert_eq!(key.state(), "closed");
-    assert_eq!(counter(&server, "breaker_lost_trials"), 4);
+    assert_eq!(server.counter("breaker_lost_trials"), 4);
 }
 
 #[test]
 fn a_ramp_admits_a_share_that_grows_with_time() {
-    let server = stopped();
+    let server = Server::at_t0();
     let (key, trials) = half_open(&server, "k", "4:open=1s:ramp=10s", 1);
     assert!(key.ok(&trials[0]));
     let (mut offered, mut admitted, mut line) = (0, 0, 0.0);
@@ -186,7 +186,7 @@ fn a_ramp_admits_a_share_that_grows_with_time() {
         assert!(off.abs() <= 1.0, "{admitted} of {offered} after {} ms, the line is at {line}", step * 20);
         key.wait_ms(20);
     }
-    assert_eq!(counter(&server, "breaker_denied_ramp"), offered - admitted);
+    assert_eq!(server.counter("breaker_denied_ramp"), offered - admitted);
     let before = written(&server);
     for _ in 0..20 {
         key.admit();
@@ -198,7 +198,7 @@ fn a_ramp_admits_a_share_that_grows_with_time() {
 
 #[test]
 fn forced_states_hold_and_end() {
-    let server = stopped();
+    let server = Server::at_t0();
     let key = Key::new(&server, "k", "1:open=1s");
     server.ok("CB.FORCE k OPEN FOR 5s REASON maintenance");
     assert_eq!((key.deny(), key.state()), (5000, "forced-open".into()));
@@ -243,11 +243,11 @@ fn forced_states_hold_and_end() {
     assert_eq!(server.line("CB.ACQUIRE other")[1], Reply::bulk("forced-open"));
 }
 
-const START_MS: i64 = crate::breakers::fixtures::START / 1000;
+const START_MS: i64 = crate::harness::T0 / 1000;
 
 #[test]
 fn the_pin_holds_then_the_call_then_the_last_given_then_the_default() {
-    let server = stopped();
+    let server = Server::at_t0();
     let shown = |key: &str| {
         let state = server.call(&["CB.STATE", key]);
         (state.field("breaker").text(), state.field("source").text())
@@ -304,7 +304,7 @@ fn the_pin_holds_then_the_call_then_the_last_given_then_the_default() {
 
 #[test]
 fn a_changed_breaker_keeps_state_deadline_and_results() {
-    let server = stopped();
+    let server = Server::at_t0();
     let key = Key::new(&server, "k", "3/60s:open=10s");
     key.run("ff");
     let same_trip = Key::new(&server, "k", "3/60s:open=20s");
@@ -324,7 +324,7 @@ fn a_changed_breaker_keeps_state_deadline_and_results() {
 
 #[test]
 fn a_closed_acquire_writes_and_replicates_nothing() {
-    let server = stopped();
+    let server = Server::at_t0();
     let replica = server.replica();
     let key = Key::new(&server, "k", "50%/60s");
     key.admit();
@@ -354,7 +354,7 @@ fn a_closed_acquire_writes_and_replicates_nothing() {
 
 #[test]
 fn epochs_do_not_repeat_after_del() {
-    let server = stopped();
+    let server = Server::at_t0();
     let key = Key::new(&server, "k", "1:open=1s");
     let mut seen = std::collections::BTreeSet::new();
     for round in 0..20 {
@@ -374,7 +374,7 @@ fn epochs_do_not_repeat_after_del() {
 
 #[test]
 fn a_pin_stays_and_results_under_it_are_forgotten() {
-    let server = stopped();
+    let server = Server::at_t0();
     server.ok("CB.PIN k 3:idle=1s");
     let reported = |command: &str| {
         let reply = server.line(command);
@@ -401,11 +401,11 @@ fn a_pin_stays_and_results_under_it_are_forgotten() {
         let state = server.line("CB.STATE b");
         assert_eq!((state.field("openings").int(), state.field("retry_after_ms").int()), (1, 1000));
         assert!(state.field("epoch").int() > before);
-        assert_eq!((counter(&server, "breakers_open"), server.line("RL.TOP OPEN").items().len()), (1, 1));
+        assert_eq!((server.counter("breakers_open"), server.line("RL.TOP OPEN").items().len()), (1, 1));
         server.clock_advance(2_000_000);
         let state = server.line("CB.STATE b");
         assert_eq!((state.field("state").text(), state.field("openings").int()), ("closed".into(), 0));
-        assert_eq!(counter(&server, "breakers_half_open"), 0);
+        assert_eq!(server.counter("breakers_half_open"), 0);
         assert_eq!(server.line("RL.TOP OPEN").items().len(), 0);
     }
     assert_eq!(server.line("CB.RESET b").int(), 1);

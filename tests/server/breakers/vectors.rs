@@ -1,18 +1,19 @@
 //! Every vector of the notes on other breakers, with our outcome: R of resilience4j, P of Polly.
 
-use crate::breakers::fixtures::{Key, stopped};
+use crate::breakers::fixtures::Key;
+use crate::harness::Server;
 
 /// A success never trips.
 #[test]
 fn r1_a_success_never_trips() {
-    let server = stopped();
+    let server = Server::at_t0();
     assert_eq!(Key::new(&server, "r1", "50%/10calls:min=4").run("ffsf"), "ccco");
 }
 
 /// Admits at the deadline, not after it.
 #[test]
 fn r2_admits_at_the_deadline() {
-    let server = stopped();
+    let server = Server::at_t0();
     let key = Key::new(&server, "r2", "1:open=1000ms");
     key.run("f");
     key.wait_ms(999);
@@ -25,7 +26,7 @@ fn r2_admits_at_the_deadline() {
 /// Late results change nothing.
 #[test]
 fn r3_late_results_change_nothing() {
-    let server = stopped();
+    let server = Server::at_t0();
     let key = Key::new(&server, "r3", "50%/4calls:min=4");
     let calls: Vec<_> = (0..7).map(|_| key.admit()).collect();
     assert!(calls[..4].iter().all(|call| key.fail(call)));
@@ -38,7 +39,7 @@ fn r3_late_results_change_nothing() {
 /// Ten trials, no eleventh, and results of an earlier epoch are stale.
 #[test]
 fn r4_ten_trials_and_stale_results() {
-    let server = stopped();
+    let server = Server::at_t0();
     let key = Key::new(&server, "r4", "50%/4calls:min=4:probes=10:open=1s");
     let early = key.admit();
     key.run("ffff");
@@ -56,7 +57,7 @@ fn r4_ten_trials_and_stale_results() {
 /// Stale successes do not close.
 #[test]
 fn r5_stale_successes_do_not_close() {
-    let server = stopped();
+    let server = Server::at_t0();
     let key = Key::new(&server, "r5", "50%/4calls:min=4:probes=2:open=1s");
     let early = key.admit();
     key.run("ffff");
@@ -71,7 +72,7 @@ fn r5_stale_successes_do_not_close() {
 /// Stray releases admit no more.
 #[test]
 fn r6_stray_releases_admit_no_more() {
-    let server = stopped();
+    let server = Server::at_t0();
     let key = Key::new(&server, "r6", "50%/4calls:min=4:probes=2:open=1s");
     let early = key.admit();
     key.run("ffff");
@@ -95,7 +96,7 @@ fn r6_stray_releases_admit_no_more() {
 /// Slow is longer than, not as long as.
 #[test]
 fn r8_slow_is_longer_than() {
-    let server = stopped();
+    let server = Server::at_t0();
     let key = Key::new(&server, "r8", "100%/4calls:min=1:slow=100ms:slowrate=50%");
     assert_eq!(key.report(&["OK", "DUR", "100ms"]), (true, "closed".into()));
     assert_eq!(key.number("slow"), 0);
@@ -106,7 +107,7 @@ fn r8_slow_is_longer_than() {
 /// Back-off doubles until a close.
 #[test]
 fn r11_back_off_doubles_until_a_close() {
-    let server = stopped();
+    let server = Server::at_t0();
     let key = Key::new(&server, "r11", "1:open=1s:backoff=2");
     key.run("f");
     for seconds in [1, 2, 4, 8] {
@@ -125,7 +126,7 @@ fn r11_back_off_doubles_until_a_close() {
 /// A force repeated counts from the second.
 #[test]
 fn r12_a_force_repeated_counts_from_the_second() {
-    let server = stopped();
+    let server = Server::at_t0();
     let key = Key::new(&server, "r12", "1");
     server.ok("CB.FORCE r12 OPEN FOR 2000ms");
     key.wait_ms(500);
@@ -136,14 +137,14 @@ fn r12_a_force_repeated_counts_from_the_second() {
 /// A success completes `min` without tripping.
 #[test]
 fn p1_a_success_completes_min_without_tripping() {
-    let server = stopped();
+    let server = Server::at_t0();
     assert_eq!(Key::new(&server, "p1", "50%/10s:min=4").run("fffs"), "cccc");
 }
 
 /// A period forgets.
 #[test]
 fn p2_a_period_forgets() {
-    let server = stopped();
+    let server = Server::at_t0();
     let key = Key::new(&server, "p2", "50%/10s:min=4");
     key.run("ssf");
     key.wait_ms(10_000);
@@ -154,7 +155,7 @@ fn p2_a_period_forgets() {
 /// One trial at a time.
 #[test]
 fn p7_one_trial_at_a_time() {
-    let server = stopped();
+    let server = Server::at_t0();
     let key = Key::new(&server, "p7", "1:open=1s:lease=5s");
     key.run("f");
     key.wait_ms(1000);
@@ -165,7 +166,7 @@ fn p7_one_trial_at_a_time() {
 /// A late failure while open changes nothing.
 #[test]
 fn p9_a_late_failure_while_open_changes_nothing() {
-    let server = stopped();
+    let server = Server::at_t0();
     let key = Key::new(&server, "p9", "1:open=10s");
     let (first, second) = (key.admit(), key.admit());
     assert!(key.fail(&first));

@@ -17,7 +17,7 @@ fn quiet(server: &Server) {
     for _ in 0..1100 {
         server.line("RL.ACQUIRE warm 1000000/d");
     }
-    assert_eq!(server.info_field("floodgate", "floodgate_propagating"), "0");
+    assert_eq!(server.counter("propagating"), 0);
 }
 
 /// Runs `during` while traffic falls on the server, and goes on a little after it.
@@ -49,7 +49,7 @@ fn a_replica_that_joins_a_quiet_master_misses_nothing() {
         replica.wait_link();
         replica
     });
-    assert_eq!(master.info_field("floodgate", "floodgate_propagating"), "1");
+    assert_eq!(master.counter("propagating"), 1);
     wait_synced(&master, &replica);
     assert_same_data(&master, &replica);
     // A backlog is left when it goes: who comes back reads on from there.
@@ -58,7 +58,7 @@ fn a_replica_that_joins_a_quiet_master_misses_nothing() {
     for _ in 0..1100 {
         master.line("RL.ACQUIRE warm 1000000/d");
     }
-    assert_eq!(master.info_field("floodgate", "floodgate_propagating"), "1");
+    assert_eq!(master.counter("propagating"), 1);
     replica.restart();
     replica.follow(&master);
     wait_synced(&master, &replica);
@@ -79,7 +79,7 @@ fn an_aof_that_is_switched_on_misses_nothing() {
             info["aof_rewrite_in_progress"] == "0" && info["aof_rewrite_scheduled"] == "0"
         });
     });
-    assert_eq!(server.info_field("floodgate", "floodgate_propagating"), "1");
+    assert_eq!(server.counter("propagating"), 1);
     let before = snapshot(&server);
     server.ok("DEBUG LOADAOF");
     let differences = before.differences(&snapshot(&server));

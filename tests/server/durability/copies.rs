@@ -274,9 +274,7 @@ fn a_copy_is_told_of_where_it_went() {
         master.ok("FLUSHALL");
         master.line("RL.ACQUIRE k 5/m TRACK");
         // Not as a transaction: Valkey 9.1.2 reports a MOVE of one in the wrong database.
-        let words = |line: &&str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        let commands: Vec<_> = std::iter::once(&"COPY k copy").chain(moves).map(words).collect();
-        master.wire().pipeline(&commands);
+        master.wire().lines(&[&["COPY k copy"], moves].concat());
         told(&master, &replica);
         for server in [&master, &replica] {
             let mut wire = server.wire();
@@ -323,7 +321,7 @@ fn in_transaction(server: &Server, commands: &[&str]) {
 }
 
 fn effects(server: &Server) -> i64 {
-    server.info_field("floodgate", "floodgate_effects_applied").parse().expect("a number")
+    server.counter("effects_applied")
 }
 
 /// Waits until a replica without room holds the same as its master, which it does once it is told what

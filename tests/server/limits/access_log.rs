@@ -80,16 +80,13 @@ fn replay_log(log: &[LoggedRequest], limits: &str, model: &Model) -> (usize, usi
     let mut models: HashMap<String, Model> = HashMap::new();
     let (mut yes, mut no) = (0, 0);
     for chunk in log.chunks(500) {
-        let commands: Vec<Vec<String>> = chunk
+        let commands: Vec<String> = chunk
             .iter()
             .flat_map(|(address, time)| {
-                [
-                    ["RL.DEBUG", "CLOCK", "SET", &time.to_string()].map(str::to_owned).to_vec(),
-                    ["RL.ACQUIRE", &format!("ip:{address}"), limits].map(str::to_owned).to_vec(),
-                ]
+                [format!("RL.DEBUG CLOCK SET {time}"), format!("RL.ACQUIRE ip:{address} {limits}")]
             })
             .collect();
-        let replies = wire.pipeline(&commands);
+        let replies = wire.lines(&commands);
         for ((address, time), pair) in chunk.iter().zip(replies.chunks(2)) {
             let expected = models.entry(address.clone()).or_insert_with(|| model.clone()).asks(*time);
             assert_eq!(pair[0], Reply::ok());

@@ -1,12 +1,12 @@
 //! RL.ACQUIRE: every field of the reply, every option, and which limits hold.
 
-use crate::harness::{Reply, Server, Wire, assert_error, assert_error_prefix, call};
-use crate::limits::fixtures::{T0, acquire, assert_acquire, at_t0};
+use crate::harness::{Reply, Server, T0, Wire, assert_error, assert_error_prefix, call};
+use crate::limits::fixtures::{acquire, assert_acquire};
 use crate::support::{Dice, denied, granted};
 
 #[test]
 fn the_six_integers_of_a_sliding_limit() {
-    let server = at_t0();
+    let server = Server::at_t0();
     assert_acquire(&server, "k 10/s COST 3", granted(3).limit(10).remaining(7).reset_ms(1000));
     assert_acquire(&server, "k 10/s COST 8", denied().limit(10).remaining(7).retry_ms(1000).reset_ms(1000));
     server.clock_advance(400_000);
@@ -25,7 +25,7 @@ fn the_six_integers_of_a_sliding_limit() {
 
 #[test]
 fn the_six_integers_of_a_bucket_and_of_windows() {
-    let server = at_t0();
+    let server = Server::at_t0();
     assert_acquire(
         &server,
         "b bucket:10/s:burst=50 COST 50",
@@ -94,7 +94,7 @@ fn the_six_integers_of_a_bucket_and_of_windows() {
 
 #[test]
 fn both_protocols_give_an_array_of_integers() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let (mut two, mut three) = (server.wire(), server.wire3());
     assert_eq!(two.line("RL.ACQUIRE a 10/s"), Reply::ints(&[1, 10, 9, 0, 1000, 0]));
     assert_eq!(three.line("RL.ACQUIRE b 10/s"), Reply::ints(&[1, 10, 9, 0, 1000, 0]));
@@ -103,7 +103,7 @@ fn both_protocols_give_an_array_of_integers() {
 
 #[test]
 fn partial_takes_what_there_is() {
-    let server = at_t0();
+    let server = Server::at_t0();
     assert_acquire(
         &server,
         "k 10/s,6/m COST 8 PARTIAL",
@@ -147,7 +147,7 @@ fn partial_takes_what_there_is() {
 
 #[test]
 fn keep_is_for_critical_requests_only() {
-    let server = at_t0();
+    let server = Server::at_t0();
     assert_acquire(&server, "k 10/m:keep=30% COST 7", granted(7).limit(10).remaining(0).reset_ms(60_000));
     assert_acquire(
         &server,
@@ -189,7 +189,7 @@ fn keep_is_for_critical_requests_only() {
 
 #[test]
 fn shadow_limits_count_and_never_deny() {
-    let server = at_t0();
+    let server = Server::at_t0();
     assert_acquire(
         &server,
         "k 2/m:shadow:name=try,10/m COST 2",
@@ -201,7 +201,7 @@ fn shadow_limits_count_and_never_deny() {
         "k 2/m:shadow:name=try,10/m COST 3",
         granted(3).limit(10).remaining(5).reset_ms(60_000).index(1),
     );
-    assert_eq!(server.info_field("floodgate", "floodgate_shadow_denied"), "1");
+    assert_eq!(server.counter("shadow_denied"), 1);
     let rows = server.line("RL.QUOTA k");
     assert_eq!(rows[0].field("used"), Reply::Int(2));
     assert_eq!(rows[1].field("used"), Reply::Int(5));
@@ -216,12 +216,12 @@ fn shadow_limits_count_and_never_deny() {
     for _ in 0..3 {
         assert_acquire(&server, "only 1/m:shadow", granted(1).unlimited());
     }
-    assert_eq!(server.info_field("floodgate", "floodgate_shadow_denied"), "4");
+    assert_eq!(server.counter("shadow_denied"), 4);
 }
 
 #[test]
 fn unlimited_always_grants() {
-    let server = at_t0();
+    let server = Server::at_t0();
     assert_acquire(&server, "k unlimited COST 1000000000000", granted(1_000_000_000_000).unlimited());
     assert_eq!(server.line("EXISTS k"), Reply::Int(0));
     // Beside another limit it has infinite remaining, so the other binds.
@@ -239,7 +239,7 @@ fn unlimited_always_grants() {
 
 #[test]
 fn the_binding_limit() {
-    let server = at_t0();
+    let server = Server::at_t0();
     // Granted: the least remaining; of equals the first.
     assert_acquire(&server, "a 10/s,5/m,100/h", granted(1).limit(5).remaining(4).reset_ms(60_000).index(1));
     assert_acquire(&server, "b 5/s,5/m", granted(1).limit(5).remaining(4).reset_ms(1000));
@@ -282,7 +282,7 @@ fn the_binding_limit() {
 
 #[test]
 fn per_call_charges_one() {
-    let server = at_t0();
+    let server = Server::at_t0();
     assert_acquire(
         &server,
         "k 90000/m,2/m:per=call COST 40000",
@@ -302,7 +302,7 @@ fn per_call_charges_one() {
 
 #[test]
 fn which_limits_hold() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let none = "ERR no limits for this key";
     assert_error_prefix(&server.line("RL.ACQUIRE k"), none);
     assert_error_prefix(&server.line("RL.ACQUIRE k *"), none);
@@ -342,7 +342,7 @@ fn which_limits_hold() {
 
 #[test]
 fn changed_limits_keep_what_is_used() {
-    let server = at_t0();
+    let server = Server::at_t0();
     assert_acquire(&server, "k 10/m COST 8", granted(8).limit(10).remaining(2).reset_ms(60_000));
     assert_acquire(&server, "k 20/m", granted(1).limit(20).remaining(11).reset_ms(60_000));
     assert_acquire(&server, "k 5/m", denied().limit(5).remaining(0).retry_ms(60_000).reset_ms(60_000));
@@ -357,7 +357,7 @@ fn changed_limits_keep_what_is_used() {
 
 #[test]
 fn the_largest_numbers() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let most = 1_000_000_000_000_i64;
     for limits in ["1000000000000/366d", "bucket:1000000000000/366d", "fixed:1000000000000/366d"] {
         server.line("FLUSHALL");
@@ -407,7 +407,7 @@ fn a_key_lives_until_it_is_full_again() {
 
 #[test]
 fn a_denial_tells_when_it_will_be_granted() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let mut dice = Dice::new(1);
     let mut denials = 0;
     for limits in [
@@ -444,7 +444,7 @@ fn a_denial_tells_when_it_will_be_granted() {
             server.clock_set(now + reply.reset_after_ms * 1000);
             let rows = server.line(&format!("RL.QUOTA k {limits}"));
             let index = usize::try_from(reply.index).unwrap();
-            assert_eq!(rows[index].field("used").int(), 0, "{limits}: {reply:?} {rows:?}");
+            assert_eq!(rows.used()[index], 0, "{limits}: {reply:?} {rows:?}");
         }
         server.line("DEL k copy");
     }
@@ -453,15 +453,8 @@ fn a_denial_tells_when_it_will_be_granted() {
 
 #[test]
 fn limits_that_count_alike_own_a_usage_each() {
-    let server = at_t0();
-    let used = |server: &Server, limits: &str| -> Vec<i64> {
-        server
-            .line(&format!("RL.QUOTA k {limits}"))
-            .items()
-            .iter()
-            .map(|row| row.field("used").int())
-            .collect()
-    };
+    let server = Server::at_t0();
+    let used = |server: &Server, limits: &str| server.line(&format!("RL.QUOTA k {limits}")).used();
     assert_acquire(&server, "k 10/m COST 2", granted(2).limit(10).remaining(8).reset_ms(60_000));
     // A tighter limit is tried in the shadow of the one that holds.
     assert_acquire(&server, "k 10/m,3/m:shadow COST 2", granted(2).limit(10).remaining(6).reset_ms(60_000));

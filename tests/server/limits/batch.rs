@@ -1,7 +1,7 @@
 //! RL.BATCH: EACH and ALL, the same key twice, and failures as a whole.
 
-use crate::harness::{Reply, Server, assert_error, assert_error_prefix, assert_same_data, wait_synced};
-use crate::limits::fixtures::{T0, at_t0, used};
+use crate::harness::{Reply, Server, T0, assert_error, assert_error_prefix, assert_same_data, wait_synced};
+use crate::limits::fixtures::used;
 use crate::queue::fixtures::{answered, waits};
 use crate::support::{BY_ANOTHER_ITEM, Dice, RateLimitReply, denied, granted};
 
@@ -12,7 +12,7 @@ fn batch(server: &Server, command: &str) -> Vec<RateLimitReply> {
 
 #[test]
 fn each_decides_every_item_on_its_own() {
-    let server = at_t0();
+    let server = Server::at_t0();
     assert_eq!(
         batch(&server, "EACH 4 a 10/s 4 b 5/m 6 a 10/s 7 a 10/s 6"),
         [
@@ -33,7 +33,7 @@ fn each_decides_every_item_on_its_own() {
 
 #[test]
 fn all_grants_everything_or_nothing() {
-    let server = at_t0();
+    let server = Server::at_t0();
     assert_eq!(
         batch(&server, "ALL 3 org 60/h 3 proj 50/m 3 user 10/s 3"),
         [
@@ -77,7 +77,7 @@ fn all_grants_everything_or_nothing() {
 
 #[test]
 fn the_same_key_twice_counts_both() {
-    let server = at_t0();
+    let server = Server::at_t0();
     assert_eq!(
         batch(&server, "ALL 2 k 10/s 5 k 10/s 5"),
         [granted(5).limit(10).remaining(5).reset_ms(1000), granted(5).limit(10).remaining(0).reset_ms(1000)]
@@ -110,7 +110,7 @@ fn the_same_key_twice_counts_both() {
 
 #[test]
 fn the_same_key_twice_with_other_limits() {
-    let server = at_t0();
+    let server = Server::at_t0();
     // What the first item takes counts only on the limits that both share.
     assert_eq!(
         batch(&server, "ALL 2 k 60/h 50 k 5/m 5"),
@@ -145,7 +145,7 @@ fn the_same_key_twice_with_other_limits() {
 
 #[test]
 fn options_of_limits_hold_for_items_too() {
-    let server = at_t0();
+    let server = Server::at_t0();
     assert_eq!(
         batch(&server, "ALL 2 k 40/h,2/m:per=call 20 k 40/h,2/m:per=call 20"),
         [
@@ -207,7 +207,7 @@ fn options_of_limits_hold_for_items_too() {
 
 #[test]
 fn a_bad_item_fails_the_whole_command() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.line("SET string x");
     for mode in ["ALL", "EACH"] {
         let bad = |tail: &str| server.line(&format!("RL.BATCH {mode} {tail}"));
@@ -242,7 +242,7 @@ fn a_bad_item_fails_the_whole_command() {
 
 #[test]
 fn a_thousand_items_in_one_command() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let items = |n: usize| (0..n).map(|i| format!(" k{} 10/s 1", i % 100)).collect::<Vec<_>>().concat();
     let replies = batch(&server, &format!("ALL 1000{}", items(1000)));
     assert!(replies.iter().all(|item| item.granted == 1));
@@ -259,80 +259,122 @@ fn a_thousand_items_in_one_command() {
     }
 }
 
-/// Random batches. EACH of the same items, on copies of the keys, is the model of ALL.
-fn all_or_nothing(texts: &[&str], most_apart_us: i64, operators: bool) {
-    let server = at_t0();
-    let mut dice = Dice::new(1);
-    let copy = |server: &Server| {
-        for key in ["k0", "k1", "k2"] {
-            server.line(&format!("DEL copy-{key}"));
-            server.line(&format!("COPY {key} copy-{key}"));
-        }
-    };
-    let digest = |server: &Server| server.line("DEBUG DIGEST").text();
-    let (mut all_granted, mut all_denied) = (0, 0);
-    let mut now = T0;
-    for _ in 0..300 {
-        now += dice.below(most_apart_us);
-        server.clock_set(now);
-        if operators && dice.once_in(3) {
-            let key = format!("k{}", dice.below(3));
-            let seconds = 1 + dice.below(5);
-            let limits = dice.one_of(texts);
-            server.line(&match dice.below(3) {
-                0 => format!("RL.BLOCK {key} FOR {seconds}s"),
-                1 => format!("RL.PIN {key} {limits} FOR {seconds}s"),
-                _ => format!("RL.PIN {key} unlimited FOR {seconds}s"),
-            });
-        }
+/// What happens to the keys between random batches.
+#[derive(Clone, Copy, PartialEq)]
+enum Between {
+    Nothing,
+    PinsAndBlocks,
+}
+
+/// Random batches on three keys.
+struct RandomBatches<'t> {
+    server: Server,
+    dice: Dice,
+    now: i64,
+    texts: &'t [&'t str],
+}
+
+impl RandomBatches<'_> {
+    fn pin_or_block(&mut self) {
+        let key = format!("k{}", self.dice.below(3));
+        let seconds = 1 + self.dice.below(5);
+        let limits = self.dice.one_of(self.texts);
+        self.server.line(&match self.dice.below(3) {
+            0 => format!("RL.BLOCK {key} FOR {seconds}s"),
+            1 => format!("RL.PIN {key} {limits} FOR {seconds}s"),
+            _ => format!("RL.PIN {key} unlimited FOR {seconds}s"),
+        });
+    }
+
+    /// The number of items and the items, each key with a `~` before it.
+    fn items(&mut self) -> String {
+        let dice = &mut self.dice;
         let items: Vec<_> = (0..=dice.below(5))
-            .map(|_| (format!("k{}", dice.below(3)), dice.one_of(texts), 1 + dice.below(7_u64)))
+            .map(|_| format!(" ~k{} {} {}", dice.below(3), dice.one_of(self.texts), 1 + dice.below(7_u64)))
             .collect();
-        let on = |prefix: &str| {
-            let items = items.iter().map(|(key, limits, cost)| format!(" {prefix}{key} {limits} {cost}"));
-            format!("{}{}", items.len(), items.collect::<String>())
-        };
-        let command = format!("ALL {}", on(""));
-        let before = digest(&server);
-        copy(&server);
-        let each = batch(&server, &format!("EACH {}", on("copy-")));
-        server.line("DEL copy-k0 copy-k1 copy-k2");
-        assert_eq!(digest(&server), before);
-        let all = batch(&server, &command);
+        format!("{}{}", items.len(), items.concat())
+    }
+
+    fn digest(&self) -> String {
+        self.server.line("DEBUG DIGEST").text()
+    }
+
+    /// Runs a batch at this time on copies of the keys as they are now.
+    fn on_copies(&self, mode: &str, items: &str, at: i64) -> Vec<RateLimitReply> {
+        for key in ["k0", "k1", "k2"] {
+            self.server.line(&format!("COPY {key} copy-{key}"));
+        }
+        self.server.clock_set(at);
+        let replies = batch(&self.server, &format!("{mode} {}", items.replace('~', "copy-")));
+        self.server.line("DEL copy-k0 copy-k1 copy-k2");
+        self.server.clock_set(self.now);
+        replies
+    }
+
+    /// Runs ALL; the replies if it is denied. EACH of the same items, on copies of the keys, is its
+    /// model.
+    fn denial(&self, items: &str) -> Option<Vec<RateLimitReply>> {
+        let before = self.digest();
+        let each = self.on_copies("EACH", items, self.now);
+        assert_eq!(self.digest(), before);
+        let all = batch(&self.server, &format!("ALL {}", items.replace('~', "")));
         if each.iter().all(RateLimitReply::is_granted) {
-            all_granted += 1;
-            assert_eq!(all, each, "{command}");
-            continue;
+            assert_eq!(all, each, "{items}");
+            return None;
         }
-        all_denied += 1;
-        assert_eq!(digest(&server), before, "{command}: {all:?}");
-        assert!(!all.iter().any(RateLimitReply::is_granted), "{command}: {all:?}");
-        assert!(all.iter().any(|item| item.index != BY_ANOTHER_ITEM), "{command}: {all:?}");
-        let others = || all.iter().filter(|item| item.index == BY_ANOTHER_ITEM);
-        let waits = all.iter().map(|item| item.retry_after_ms);
-        let longest = if waits.clone().any(|wait| wait < 0) { -1 } else { waits.max().unwrap() };
-        if !operators {
-            assert!(others().all(|item| item.retry_after_ms == longest), "{command}: {all:?}");
-        }
-        // Where a pin ends meanwhile, only the items that the others deny tell how long the whole
-        // has to wait.
-        let Some(wait) = others().next().map(|item| item.retry_after_ms).or((!operators).then_some(longest))
-        else {
-            continue;
-        };
-        // After it the whole is granted, and not 2 ms earlier.
-        let moments = match wait {
+        assert_eq!(self.digest(), before, "{items}: {all:?}");
+        assert!(!all.iter().any(RateLimitReply::is_granted), "{items}: {all:?}");
+        assert!(all.iter().any(|item| item.index != BY_ANOTHER_ITEM), "{items}: {all:?}");
+        Some(all)
+    }
+
+    /// Asserts that the whole is granted after these milliseconds, and not 2 ms earlier.
+    fn check_wait(&self, items: &str, wait_ms: i64) {
+        let moments = match wait_ms {
             -1 => vec![(1000, false), (10_000, false), (3_600_000, false)],
-            0 | 1 => vec![(wait, true)],
-            _ => vec![(wait - 2, false), (wait, true)],
+            0 | 1 => vec![(wait_ms, true)],
+            _ => vec![(wait_ms - 2, false), (wait_ms, true)],
         };
-        for (wait, granted) in moments {
-            copy(&server);
-            server.clock_set(now + wait * 1000);
-            let then = batch(&server, &format!("ALL {}", on("copy-")));
-            assert_eq!(then[0].is_granted(), granted, "{command} {wait} ms after {all:?}: {then:?}");
-            server.line("DEL copy-k0 copy-k1 copy-k2");
-            server.clock_set(now);
+        for (after_ms, granted) in moments {
+            let then = self.on_copies("ALL", items, self.now + after_ms * 1000);
+            assert_eq!(then[0].is_granted(), granted, "{items} {after_ms} of {wait_ms} ms: {then:?}");
+        }
+    }
+}
+
+/// The time that the items of a denial tell which others deny.
+fn told_by_others(denial: &[RateLimitReply]) -> impl Iterator<Item = i64> {
+    denial.iter().filter(|item| item.index == BY_ANOTHER_ITEM).map(|item| item.retry_after_ms)
+}
+
+fn all_or_nothing(texts: &[&str], most_apart_us: i64, between: Between) {
+    let mut random = RandomBatches { server: Server::at_t0(), dice: Dice::new(1), now: T0, texts };
+    let (mut all_granted, mut all_denied) = (0, 0);
+    for _ in 0..300 {
+        random.now += random.dice.below(most_apart_us);
+        random.server.clock_set(random.now);
+        if between == Between::PinsAndBlocks && random.dice.once_in(3) {
+            random.pin_or_block();
+        }
+        let items = random.items();
+        let Some(all) = random.denial(&items) else {
+            all_granted += 1;
+            continue;
+        };
+        all_denied += 1;
+        let waits: Vec<_> = all.iter().map(|item| item.retry_after_ms).collect();
+        let longest = if waits.contains(&-1) { -1 } else { *waits.iter().max().unwrap() };
+        let wait = match between {
+            Between::Nothing => {
+                assert!(told_by_others(&all).all(|wait| wait == longest), "{items}: {all:?}");
+                Some(longest)
+            }
+            // Where a pin ends meanwhile, only the items that the others deny tell how long the whole
+            // has to wait.
+            Between::PinsAndBlocks => told_by_others(&all).next(),
+        };
+        if let Some(wait) = wait {
+            random.check_wait(&items, wait);
         }
     }
     assert!(all_granted > 20 && all_denied > 20, "{all_granted} granted, {all_denied} denied");
@@ -349,12 +391,12 @@ const PLAIN: [&str; 6] = [
 
 #[test]
 fn all_or_nothing_whatever_the_batch() {
-    all_or_nothing(&PLAIN, 2_000_000, false);
+    all_or_nothing(&PLAIN, 2_000_000, Between::Nothing);
 }
 
 #[test]
 fn all_or_nothing_with_pins_and_blocks() {
-    all_or_nothing(&PLAIN, 2_000_000, true);
+    all_or_nothing(&PLAIN, 2_000_000, Between::PinsAndBlocks);
 }
 
 /// One usage that items charge by call and by cost, under other periods and algorithms, and in
@@ -369,12 +411,12 @@ fn all_or_nothing_under_one_name() {
         "3/s:name=t:shadow",
         "fixed:20/3s:name=t",
     ];
-    all_or_nothing(&texts, 200_000, false);
+    all_or_nothing(&texts, 200_000, Between::Nothing);
 }
 
 #[test]
 fn a_batch_on_a_blocked_key_waits_for_the_whole_batch() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.line("RL.BLOCK a FOR 10s");
     let never = denied().limit(1).remaining(0).blocked();
     let [first, second] = batch(&server, "ALL 2 a 1/h 1 a 1/h 1")[..] else { panic!("two items") };
@@ -398,7 +440,7 @@ fn a_batch_on_a_blocked_key_waits_for_the_whole_batch() {
 /// name.
 #[test]
 fn all_beside_a_blocked_key_without_limits() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let replica = server.replica();
     server.ok("RL.BLOCK x FOREVER");
     server.ok("RL.BLOCK z FOR 5s");
@@ -424,7 +466,7 @@ fn all_beside_a_blocked_key_without_limits() {
 
 #[test]
 fn what_the_whole_is_told_holds_at_the_millisecond_at_which_it_asks_again() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.line("RL.BLOCK d FOR 1m");
     server.clock_advance(10);
     server.line("RL.PIN b 1000/s FOR 1m");
@@ -438,7 +480,7 @@ fn what_the_whole_is_told_holds_at_the_millisecond_at_which_it_asks_again() {
 #[test]
 fn what_the_whole_is_told_holds_across_many_ends_in_a_row() {
     for keys in [10, 14] {
-        let server = at_t0();
+        let server = Server::at_t0();
         for j in 1..=keys {
             server.line(&format!("RL.ACQUIRE k{j} 1/{j}s"));
             if j > 1 {
@@ -457,7 +499,7 @@ fn what_the_whole_is_told_holds_across_many_ends_in_a_row() {
 /// All items deny by themselves, and when they no longer do, a pin has ended.
 #[test]
 fn the_whole_is_told_where_each_item_is_to_blame() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.line("RL.ACQUIRE k1 1/h");
     server.line("RL.PIN k1 1/s FOR 1500ms");
     server.line("RL.ACQUIRE k1 1/h");
@@ -478,7 +520,7 @@ fn the_whole_is_told_where_each_item_is_to_blame() {
 /// Pins and blocks whose ends fall between milliseconds: at the time that is told the whole is granted.
 #[test]
 fn what_the_whole_is_told_holds_among_random_ends() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let mut dice = Dice::new(1);
     let mut told_at_all = 0;
     for round in 0..150 {
@@ -513,7 +555,7 @@ fn what_the_whole_is_told_holds_among_random_ends() {
 
 #[test]
 fn a_key_twice_behind_a_line_is_told_when_both_are_granted() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let limit = "bucket:10/m";
     server.line(&format!("RL.ACQUIRE k {limit} COST 10"));
     let mut waiter = waits(&server, &format!("RL.ACQUIRE k {limit} COST 2 WAIT 20s"));

@@ -1,10 +1,10 @@
 //! RL.CHARGE: what was used anyway counts, whatever is left, blocked or closed.
 
 use crate::harness::{
-    Reply, Server, assert_error, assert_error_prefix, assert_same_data, assert_survives_kill, call, snapshot,
-    wait_synced,
+    Reply, Server, T0, assert_error, assert_error_prefix, assert_same_data, assert_survives_kill, call,
+    snapshot, wait_synced,
 };
-use crate::limits::fixtures::{T0, acquire, assert_acquire, at_t0, used};
+use crate::limits::fixtures::{acquire, assert_acquire, used};
 use crate::queue::fixtures::{answered, queue, waits};
 use crate::support::{Dice, RateLimitReply, charged, denied, granted};
 
@@ -19,7 +19,7 @@ fn charge(server: &Server, command: &str) -> RateLimitReply {
 
 #[test]
 fn it_counts_whether_it_fits_or_not() {
-    let server = at_t0();
+    let server = Server::at_t0();
     assert_eq!(
         charge(&server, "k 10/m COST 3"),
         granted(3).limit(10).remaining(7).reset_ms(60_000),
@@ -58,7 +58,7 @@ fn debt_is_worked_off_as_each_algorithm_does() {
         ("fixed:10/m:start=first", 15, 60_000, 60_000),
         ("fixed:10/day:tz=Europe/Paris", 15, 54_000_000, 54_000_000),
     ] {
-        let server = at_t0();
+        let server = Server::at_t0();
         let limit = if limits.contains("burst=20") {
             20
         } else if limits == "100/m" {
@@ -88,7 +88,7 @@ fn debt_is_worked_off_as_each_algorithm_does() {
 /// The debt is one capacity, however much of a unit has come back.
 #[test]
 fn a_part_of_a_unit_does_not_lessen_the_debt() {
-    let server = at_t0();
+    let server = Server::at_t0();
     charge(&server, "k bucket:1/3s COST 1");
     server.clock_advance(2_999_000);
     assert_eq!(
@@ -105,7 +105,7 @@ fn a_part_of_a_unit_does_not_lessen_the_debt() {
 
 #[test]
 fn several_limits_per_call_shadow_keep_unlimited_and_nothing() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let limits = "10/m,3/m:per=call:name=c,5/h:shadow:name=s,unlimited";
     assert_eq!(charge(&server, &format!("k {limits} COST 12")), charged(12).limit(10).remaining(0));
     assert_eq!(used(&server, "k", limits), [12, 1, 10, 0]);
@@ -157,7 +157,7 @@ fn several_limits_per_call_shadow_keep_unlimited_and_nothing() {
 /// The limits that hold are those of RL.ACQUIRE with the same arguments.
 #[test]
 fn it_resolves_as_acquire_does() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.ok("RL.POLICY SET gold 10/m PREFIX p:");
     assert_eq!(charge(&server, "p:1 COST 4"), granted(4).limit(10).remaining(6).reset_ms(60_000));
     assert_eq!(charge(&server, "p:1 * COST 1").remaining, 5);
@@ -173,7 +173,7 @@ fn it_resolves_as_acquire_does() {
 
 #[test]
 fn a_blocked_key_is_charged() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.ok("RL.BLOCK k FOR 90s");
     assert_eq!(
         charge(&server, "k 10/m COST 4"),
@@ -193,7 +193,7 @@ fn a_blocked_key_is_charged() {
 /// It closes nothing, and a closed limit is charged all the same.
 #[test]
 fn closing_is_for_denials() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let limits = "5/m:block=10s:grow=2";
     assert_eq!(
         charge(&server, &format!("k {limits} COST 6")),
@@ -203,7 +203,7 @@ fn closing_is_for_denials() {
     assert_eq!(acquire(&server, &format!("k {limits} COST 5")).granted, 5, "nothing closed");
     // Denied: closed for 10 s, and until the units are back.
     assert_eq!(acquire(&server, &format!("k {limits}")).retry_after_ms, 60_000);
-    assert_eq!(server.info_field("floodgate", "floodgate_limits_closed"), "1");
+    assert_eq!(server.counter("limits_closed"), 1);
     assert_eq!(
         charge(&server, &format!("k {limits} COST 2")),
         charged(2).limit(5).remaining(0).retry_ms(60_000).reset_ms(60_000)
@@ -213,7 +213,7 @@ fn closing_is_for_denials() {
     server.clock_advance(20_000_000);
     charge(&server, &format!("k {limits} COST 1"));
     assert_eq!(acquire(&server, &format!("k {limits}")).retry_after_ms, 40_000);
-    assert_eq!(server.info_field("floodgate", "floodgate_limits_closed"), "1");
+    assert_eq!(server.counter("limits_closed"), 1);
     // The same of what a settlement charges beyond its reservation.
     server.ok("FLUSHALL");
     server.line(&format!("RL.RESERVE 1 k {limits} COST 5 TTL 1h ID a"));
@@ -221,15 +221,15 @@ fn closing_is_for_denials() {
     server.clock_advance(20_000_000);
     server.line("RL.COMMIT a 1 k COST 6");
     assert_eq!(acquire(&server, &format!("k {limits}")).retry_after_ms, 40_000);
-    assert_eq!(server.info_field("floodgate", "floodgate_limits_closed"), "2");
+    assert_eq!(server.counter("limits_closed"), 2);
     server.line(&format!("RL.ACQUIRE k {limits}"));
-    assert_eq!(server.info_field("floodgate", "floodgate_limits_closed"), "2");
+    assert_eq!(server.counter("limits_closed"), 2);
 }
 
 /// It passes a line, whose forecast moves with it.
 #[test]
 fn a_line_does_not_hold_it_up() {
-    let server = at_t0();
+    let server = Server::at_t0();
     acquire(&server, "k 10/m COST 8");
     let mut waiter = waits(&server, "RL.ACQUIRE k 10/m COST 5 WAIT 30s");
     assert_acquire(
@@ -263,7 +263,7 @@ fn a_line_does_not_hold_it_up() {
 
 #[test]
 fn it_says_which_limits_the_key_has() {
-    let server = at_t0();
+    let server = Server::at_t0();
     acquire(&server, "k 100/h COST 10");
     charge(&server, "k 5/m COST 7");
     assert_eq!(server.line("RL.QUOTA k")[0].field("name").text(), "5/m");
@@ -289,7 +289,7 @@ fn it_says_which_limits_the_key_has() {
 #[test]
 fn a_reservation_gives_back_its_own_units_only() {
     for limits in ["10/m", "1000/m", "bucket:10/m", "fixed:10/m"] {
-        let server = at_t0();
+        let server = Server::at_t0();
         server.line(&format!("RL.RESERVE 1 k {limits} COST 6 TTL 1h ID a"));
         charge(&server, &format!("k {limits} COST 9"));
         server.line(&format!("RL.RESERVE 1 k {limits} COST 1 TTL 1h ID b"));
@@ -303,7 +303,7 @@ fn a_reservation_gives_back_its_own_units_only() {
 
 #[test]
 fn it_counts_in_used_only() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let replica = server.replica();
     let figures = |node: &Server, key: &str| -> Vec<i64> {
         let total = node.line(&format!("RL.STATS {key}")).field("total");
@@ -325,11 +325,8 @@ fn it_counts_in_used_only() {
     assert_same_data(&server, &replica);
     assert_eq!(figures(&replica, "k"), [1, 4, 0, 95]);
     // Neither granted nor denied anywhere else.
-    let count = |name: &str| server.info_field("floodgate", &format!("floodgate_{name}"));
-    assert_eq!(
-        ["charges", "charged_units", "acquire_granted", "acquire_denied"].map(count),
-        ["6", "103", "1", "0"]
-    );
+    let count = |name: &str| server.counter(name);
+    assert_eq!(["charges", "charged_units", "acquire_granted", "acquire_denied"].map(count), [6, 103, 1, 0]);
     server.ok("RL.POLICY SET gold 1/m PREFIX p:");
     charge(&server, "p:1 COST 3");
     for counts in ["granted_by_policy", "denied_by_policy"] {
@@ -400,7 +397,7 @@ fn it_expires_when_the_debt_is_worked_off() {
 
 #[test]
 fn what_is_malformed_charges_nothing() {
-    let server = at_t0();
+    let server = Server::at_t0();
     for (command, error) in [
         (
             "RL.CHARGE k 10/m TRACK",
@@ -428,7 +425,7 @@ fn what_is_malformed_charges_nothing() {
 /// Random charges, grants and time, against a list of what was used when.
 #[test]
 fn a_list_of_what_was_used_says_the_same() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let replica = server.replica();
     let mut dice = Dice::told();
     let mut now = T0;

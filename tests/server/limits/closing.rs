@@ -1,7 +1,7 @@
 //! `block=`, `grow=` and `maxblock=`: each sentence of their contract on a real server.
 
-use crate::harness::{Reply, Server, assert_error, assert_same_data, call, snapshot, wait_synced};
-use crate::limits::fixtures::{T0, acquire, assert_acquire, at_t0};
+use crate::harness::{Reply, Server, T0, assert_error, assert_same_data, call, snapshot, wait_synced};
+use crate::limits::fixtures::{acquire, assert_acquire};
 use crate::queue::fixtures::{MOMENT, SOON, answered, waits};
 use crate::support::{denied, granted};
 
@@ -14,13 +14,13 @@ fn look(server: &Server, command: &str) -> [i64; 4] {
     ["used", "remaining", "retry_after_ms", "reset_after_ms"].map(|name| rows[0].field(name).int())
 }
 
-fn blocks_begun(server: &Server) -> String {
-    server.info_field("floodgate", "floodgate_limits_closed")
+fn blocks_begun(server: &Server) -> i64 {
+    server.counter("limits_closed")
 }
 
 /// A limit of two a minute on `k` that is used up.
 fn used_up(options: &str) -> Server {
-    let server = at_t0();
+    let server = Server::at_t0();
     assert_eq!(acquire(&server, &format!("k 2/m{options} COST 2")).granted, 2);
     server
 }
@@ -28,14 +28,14 @@ fn used_up(options: &str) -> Server {
 #[test]
 fn a_denial_closes_the_limit_for_the_length_of_its_block() {
     let server = used_up(":block=15m");
-    assert_eq!(blocks_begun(&server), "0");
+    assert_eq!(blocks_begun(&server), 0);
     server.clock_advance(S);
     assert_acquire(
         &server,
         "k 2/m:block=15m",
         denied().limit(2).remaining(0).retry_ms(900_000).reset_ms(900_000),
     );
-    assert_eq!(blocks_begun(&server), "1");
+    assert_eq!(blocks_begun(&server), 1);
     // Denials meanwhile do not move it.
     server.clock_advance(100 * S);
     for ask in [
@@ -57,7 +57,7 @@ fn a_denial_closes_the_limit_for_the_length_of_its_block() {
     assert_eq!(headers.field("Retry-After").text(), "800");
     assert_eq!(headers.field("X-RateLimit-Remaining").text(), "0");
     assert_eq!(headers.field("X-RateLimit-Reset").text(), ((T0 / S) + 901).to_string());
-    assert_eq!(blocks_begun(&server), "1");
+    assert_eq!(blocks_begun(&server), 1);
     server.clock_advance(800 * S - 1);
     assert_acquire(&server, "k 2/m:block=15m", denied().limit(2).remaining(0).retry_ms(1).reset_ms(1));
     server.clock_advance(1);
@@ -79,7 +79,7 @@ fn it_is_closed_until_its_units_are_back_where_that_is_later() {
         "k 2/m:block=10s",
         denied().limit(2).remaining(0).retry_ms(1_000).reset_ms(1_000),
     );
-    assert_eq!(blocks_begun(&server), "1");
+    assert_eq!(blocks_begun(&server), 1);
     server.clock_advance(S);
     assert_eq!(acquire(&server, "k 2/m:block=10s COST 2").granted, 2);
     assert_acquire(
@@ -87,7 +87,7 @@ fn it_is_closed_until_its_units_are_back_where_that_is_later() {
         "k 2/m:block=10s",
         denied().limit(2).remaining(0).retry_ms(60_000).reset_ms(60_000),
     );
-    assert_eq!(blocks_begun(&server), "2");
+    assert_eq!(blocks_begun(&server), 2);
     // What is left may be had from the end of the block on.
     assert_eq!(acquire(&server, "part 10/m:block=30s COST 8").granted, 8);
     assert_acquire(
@@ -138,7 +138,7 @@ fn what_closes_nothing() {
     // Nothing that never comes back, and no look.
     assert_eq!(acquire(&server, "zero 0/m:block=15m").retry_after_ms, -1);
     assert_eq!(look(&server, "k 2/m:block=15m"), [2, 0, 60_000, 60_000]);
-    assert_eq!(blocks_begun(&server), "0");
+    assert_eq!(blocks_begun(&server), 0);
     assert_eq!(acquire(&server, "k 2/m:block=15m").retry_after_ms, 900_000);
 }
 
@@ -147,7 +147,7 @@ fn who_waits_closes_nothing_and_a_line_neither() {
     let server = used_up(":block=15m");
     let mut waiter = waits(&server, "RL.ACQUIRE k 2/m:block=15m WAIT 20s");
     assert_eq!(acquire(&server, "k 2/m:block=15m").index, -2);
-    assert_eq!(blocks_begun(&server), "0");
+    assert_eq!(blocks_begun(&server), 0);
     server.clock_advance(60 * S);
     assert_eq!(answered(&mut waiter).granted, 1);
     // A critical request passes the line; what it closes holds the waiter up.
@@ -158,7 +158,7 @@ fn who_waits_closes_nothing_and_a_line_neither() {
         "k 2/m:block=90s CRITICAL",
         denied().limit(2).remaining(0).retry_ms(90_000).reset_ms(90_000),
     );
-    assert_eq!(blocks_begun(&server), "1");
+    assert_eq!(blocks_begun(&server), 1);
     let behind = acquire(&server, "k 2/m");
     assert_eq!(
         (behind.retry_after_ms, behind.index),
@@ -186,12 +186,12 @@ fn who_waits_closes_nothing_and_a_line_neither() {
     let mut waiter = waits(&server, "RL.RESERVE 1 r 1/m:block=15m TTL 1m WAIT 20s");
     server.clock_advance(60 * S);
     assert_eq!(waiter.read_within(SOON).expect("an answer")[1][0].rate_limit().granted, 1);
-    assert_eq!(blocks_begun(&server), "2");
+    assert_eq!(blocks_begun(&server), 2);
 }
 
 #[test]
 fn each_block_is_longer_than_the_last() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let limit = "k 1/s:block=10s:grow=2:maxblock=35s";
     let exceed = || {
         assert_eq!(acquire(&server, limit).granted, 1);
@@ -246,7 +246,7 @@ fn unblock_and_reset_end_it_and_forget_the_growth() {
     for (command, listed) in
         [("RL.UNBLOCK k", true), ("RL.RESET k", true), ("RL.UNBLOCK k", false), ("RL.RESET k", false)]
     {
-        let server = at_t0();
+        let server = Server::at_t0();
         let limit = "k 1/s:block=10s:grow=2";
         let exceed = || {
             assert_eq!(acquire(&server, limit).granted, 1, "{command}");
@@ -311,7 +311,7 @@ fn a_refund_does_not_end_it_and_clear_does_not_spare_it() {
 
 #[test]
 fn it_stays_with_its_limit() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let login = "5/m:name=login:block=15m";
     assert_eq!(acquire(&server, &format!("k {login} COST 5")).granted, 5);
     // Denied beside others: which limits the key has is what its last grant said.
@@ -325,10 +325,10 @@ fn it_stays_with_its_limit() {
     }
     assert_eq!(acquire(&server, "k 100/h,bucket:9/m:name=login").retry_after_ms, 900_000);
     assert_eq!(look(&server, "k 5/m:name=login")[1..], [0, 900_000, 900_000]);
-    assert_eq!(blocks_begun(&server), "1");
+    assert_eq!(blocks_begun(&server), 1);
     // As a shadow it would deny, and takes nothing.
     assert_eq!(acquire(&server, "k 5/m:name=login:shadow").granted, 1);
-    assert_eq!(server.info_field("floodgate", "floodgate_shadow_denied"), "1");
+    assert_eq!(server.counter("shadow_denied"), 1);
     // Two that count alike are two limits.
     assert_eq!(acquire(&server, "t 1/m:block=1h,3/m").granted, 1);
     assert_eq!(acquire(&server, "t 1/m:block=1h,3/m").retry_after_ms, 3_600_000);
@@ -338,7 +338,7 @@ fn it_stays_with_its_limit() {
 
 #[test]
 fn every_command_that_takes_closes() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let batch = |line: &str| -> Vec<Vec<i64>> {
         server.line(&format!("RL.BATCH {line}")).items().iter().map(Reply::to_ints).collect()
     };
@@ -384,36 +384,36 @@ fn every_command_that_takes_closes() {
     server.line("CL.THROTTLE t 9 9 60");
     let throttled = server.line("CL.THROTTLE t 9 9 60").to_ints();
     assert_eq!((throttled[0], throttled[2], throttled[3]), (1, 0, 3600));
-    assert_eq!(blocks_begun(&server), "6");
+    assert_eq!(blocks_begun(&server), 6);
     assert_eq!(server.line("RL.METRICS").field("limits_closed"), Reply::Int(6));
 }
 
 #[test]
 fn several_limits_close_as_one_effect() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let replica = server.replica();
     assert_eq!(acquire(&server, "k 1/m:block=1h,1/h:block=2h,9/h").granted, 1);
     wait_synced(&server, &replica);
-    let applied = || replica.info_field("floodgate", "floodgate_effects_applied");
-    let before: u64 = applied().parse().unwrap();
+    let applied = || replica.counter("effects_applied");
+    let before = applied();
     assert_acquire(
         &server,
         "k 1/m:block=1h,1/h:block=2h,9/h",
         denied().limit(1).remaining(0).retry_ms(7_200_000).reset_ms(7_200_000).index(1),
     );
     wait_synced(&server, &replica);
-    assert_eq!(applied(), (before + 1).to_string());
+    assert_eq!(applied(), before + 1);
     // Denied again it changes nothing, and tells nobody.
     assert_eq!(acquire(&server, "k 1/m:block=1h,1/h:block=2h,9/h").granted, 0);
     wait_synced(&server, &replica);
-    assert_eq!(applied(), (before + 1).to_string());
+    assert_eq!(applied(), before + 1);
     assert_eq!(look(&server, "k 1/m")[2], 3_600_000);
     assert_same_data(&server, &replica);
 }
 
 #[test]
 fn policies_and_pins_close() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.ok("RL.POLICY SET login 1/m:grow=2:block=15m PREFIX login:");
     assert_eq!(server.line("RL.POLICY GET login").field("limits").text(), "1/m:grow=2:block=15m");
     assert_eq!(acquire(&server, "login:ann").granted, 1);
@@ -499,7 +499,7 @@ fn replicas_and_files_have_the_same_blocks() {
 
 #[test]
 fn a_remembered_block_counts_among_the_limits_set_aside() {
-    let server = at_t0();
+    let server = Server::at_t0();
     for n in 0..57 {
         assert_eq!(acquire(&server, &format!("k 1/s:name=n{n}")).granted, 1, "{n}");
         assert_eq!(acquire(&server, &format!("k 1/s:name=n{n}:block=1h")).granted, 0, "{n}");
@@ -528,7 +528,7 @@ fn an_unlisted_block_is_recorded_when_the_clock_steps_back() {
 
 #[test]
 fn a_pin_that_ends_first_ends_its_blocks_denials() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.ok("RL.PIN k 1/m:block=1h FOR 10m");
     assert_eq!(acquire(&server, "k 100/s").granted, 1);
     assert_acquire(&server, "k 100/s", denied().limit(1).remaining(0).retry_ms(600_000).reset_ms(3_600_000));
@@ -545,7 +545,7 @@ fn a_pin_that_ends_first_ends_its_blocks_denials() {
 /// given back meanwhile, and whatever the clock does.
 #[test]
 fn no_denial_moves_it_before_its_units_are_back() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let replica = server.replica();
     let retry = |ask: &str| acquire(&server, ask).retry_after_ms;
     let part = "fixed:10/m:block=10s COST 5";
@@ -602,7 +602,7 @@ fn no_denial_moves_it_before_its_units_are_back() {
 /// One large request does not keep small ones from closing the limit for ever.
 #[test]
 fn grants_after_its_end_do_not_prolong_what_it_waits_for() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let limit = "k bucket:10/m:block=10s";
     assert_eq!(acquire(&server, &format!("{limit} COST 10")).granted, 10);
     assert_eq!(acquire(&server, &format!("{limit} COST 10")).retry_after_ms, 60_000);
@@ -610,18 +610,18 @@ fn grants_after_its_end_do_not_prolong_what_it_waits_for() {
         server.clock_advance(6 * S);
         assert_eq!(acquire(&server, limit).granted, i64::from(at > 1));
     }
-    assert_eq!(blocks_begun(&server), "1");
+    assert_eq!(blocks_begun(&server), 1);
     server.clock_set(T0 + 60 * S);
     assert_eq!(acquire(&server, &format!("{limit} COST 2")).granted, 2);
     assert_eq!(acquire(&server, limit).retry_after_ms, 10_000);
-    assert_eq!(blocks_begun(&server), "2");
+    assert_eq!(blocks_begun(&server), 2);
 }
 
 /// A block that was stored before blocks knew how many units they need: DUMP of `fixed:10/m:block=10s`
 /// with 8 units in use at T0, when a request of 5 was denied.
 #[test]
 fn a_block_of_an_earlier_version_loads() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let dump = "0781adab5e9629a2b401053801341466697865643a31302f6d3a626c6f636b3d313073408080e2c4f2a2990380dac409\
                 808ece1c038080e2c4f2a29903808ece1c085000000900df896b5575847953";
     let dump: Vec<u8> =
@@ -633,7 +633,7 @@ fn a_block_of_an_earlier_version_loads() {
     assert_eq!(acquire(&server, "k fixed:10/m:block=10s").granted, 1);
     server.clock_set(T0 + 55 * S);
     assert_eq!(acquire(&server, part).retry_after_ms, 5_000);
-    assert_eq!(blocks_begun(&server), "0");
+    assert_eq!(blocks_begun(&server), 0);
     server.clock_set(T0 + 60 * S);
     assert_eq!(acquire(&server, part).granted, 5);
 }

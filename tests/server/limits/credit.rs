@@ -1,7 +1,7 @@
 //! A credit (`fixed:N/ever`): each sentence of its contract on a real server.
 
-use crate::harness::{Reply, Server, assert_error, assert_same_data, call, snapshot, wait_synced};
-use crate::limits::fixtures::{T0, acquire, assert_acquire, at_t0};
+use crate::harness::{Reply, Server, T0, assert_error, assert_same_data, call, snapshot, wait_synced};
+use crate::limits::fixtures::{acquire, assert_acquire};
 use crate::queue::fixtures::{SOON, answered, waits};
 use crate::support::{denied, granted};
 
@@ -24,7 +24,7 @@ fn header_names(headers: &Reply) -> Vec<String> {
 
 #[test]
 fn what_is_used_never_comes_back_by_itself() {
-    let server = at_t0();
+    let server = Server::at_t0();
     assert_acquire(&server, "k fixed:5/ever COST 3", granted(3).limit(5).remaining(2).reset_never());
     assert_acquire(
         &server,
@@ -65,7 +65,7 @@ fn what_is_used_never_comes_back_by_itself() {
 
 #[test]
 fn it_is_shown_without_a_period() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let row = |command: &str| {
         let rows = server.line(&format!("RL.QUOTA {command}"));
         ["limit", "used", "remaining", "period_ms", "retry_after_ms", "reset_after_ms", "reset_at_ms"]
@@ -112,7 +112,7 @@ fn it_is_shown_without_a_period() {
 
 #[test]
 fn refunds_settlements_and_resets_give_back() {
-    let server = at_t0();
+    let server = Server::at_t0();
     assert_eq!(acquire(&server, "k fixed:5/ever COST 5").granted, 5);
     assert_eq!(server.line("RL.REFUND k 2"), Reply::Int(2));
     assert_eq!(used_and_left(&server, "k"), (3, 2));
@@ -163,7 +163,7 @@ fn refunds_settlements_and_resets_give_back() {
 
 #[test]
 fn a_larger_count_tops_up() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.ok("RL.POLICY SET trial fixed:5/ever PREFIX user:");
     assert_acquire(&server, "user:1 COST 5", granted(5).limit(5).remaining(0).reset_never());
     assert_acquire(&server, "user:1", denied().limit(5).remaining(0).retry_never().reset_never());
@@ -240,7 +240,7 @@ fn its_key_has_no_expiry_while_anything_is_used() {
 
 #[test]
 fn an_ended_reservation_is_remembered_for_a_day() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let reserve = |id: &str, ttl: &str| {
         let reply = server.line(&format!("RL.RESERVE 1 k 1000/s,fixed:50/ever COST 10 TTL {ttl} ID {id}"));
         assert_eq!(reply[0].text(), id);
@@ -279,7 +279,7 @@ fn an_ended_reservation_is_remembered_for_a_day() {
 
 #[test]
 fn nobody_waits_for_it() {
-    let server = at_t0();
+    let server = Server::at_t0();
     acquire(&server, "k fixed:5/ever COST 5");
     assert_eq!(
         server.line("RL.ACQUIRE k fixed:5/ever WAIT 20s").rate_limit(),
@@ -306,7 +306,7 @@ fn nobody_waits_for_it() {
 
 #[test]
 fn its_options() {
-    let server = at_t0();
+    let server = Server::at_t0();
     // Its units do not come back by themselves, so that a want of them closes nothing.
     assert_eq!(acquire(&server, "b fixed:2/ever:block=15m COST 2").granted, 2);
     assert_acquire(
@@ -314,7 +314,7 @@ fn its_options() {
         "b fixed:2/ever:block=15m",
         denied().limit(2).remaining(0).retry_never().reset_never(),
     );
-    assert_eq!(server.info_field("floodgate", "floodgate_limits_closed"), "0");
+    assert_eq!(server.counter("limits_closed"), 0);
     assert_eq!(server.line("RL.REFUND b 1"), Reply::Int(1));
     assert_acquire(&server, "b fixed:2/ever:block=15m", granted(1).limit(2).remaining(0).reset_never());
     // A part kept for critical requests; a shadow.
@@ -339,11 +339,10 @@ fn its_options() {
         granted(2).limit(50).remaining(48).reset_ms(1000),
     );
     assert_acquire(&server, "s 50/s,fixed:2/ever:shadow", granted(1).limit(50).remaining(47).reset_ms(1000));
-    assert_eq!(server.info_field("floodgate", "floodgate_shadow_denied"), "1");
+    assert_eq!(server.counter("shadow_denied"), 1);
     // A credit of its own beside one by calls, and a window as long as it gets.
     assert_eq!(acquire(&server, "o fixed:5/ever,fixed:5/ever:per=call,fixed:5/366d COST 3").granted, 3);
-    let rows = server.line("RL.QUOTA o");
-    assert_eq!([0, 1, 2].map(|at: usize| rows[at].field("used").int()), [3, 1, 3]);
+    assert_eq!(server.line("RL.QUOTA o").used(), [3, 1, 3]);
     for (limit, reason) in [
         ("5/ever", "ever is only for fixed, write fixed:5/ever"),
         ("bucket:5/ever", "ever is only for fixed, write fixed:5/ever"),
@@ -371,7 +370,7 @@ fn its_options() {
 
 #[test]
 fn a_name_that_becomes_a_credit_and_back() {
-    let server = at_t0();
+    let server = Server::at_t0();
     // T0 is 08:00: sixteen hours are left of the day.
     const LEFT: i64 = 16 * 3_600_000;
     assert_acquire(&server, "k fixed:5/day:name=x COST 5", granted(5).limit(5).remaining(0).reset_ms(LEFT));

@@ -1,18 +1,7 @@
-//! A server for limits, whose clock stands at a time that is easy on the eye.
+//! What the tests of limits ask most.
 
 use crate::harness::Server;
 use crate::support::{ExpectedReply, RateLimitReply};
-
-/// 2027-01-15 08:00 UTC, in microseconds.
-pub const T0: i64 = 1_800_000_000_000_000;
-
-/// A server whose clock stands at [`T0`].
-#[track_caller]
-pub fn at_t0() -> Server {
-    let server = Server::start();
-    server.clock_set(T0);
-    server
-}
 
 /// The reply of RL.ACQUIRE.
 #[track_caller]
@@ -29,7 +18,5 @@ pub fn assert_acquire(server: &Server, arguments: &str, expected: ExpectedReply)
 /// The units in use, of each limit.
 #[track_caller]
 pub fn used(server: &Server, key: &str, limits: &str) -> Vec<i64> {
-    let quota = server.line(&format!("RL.QUOTA {key} {limits}"));
-    // A blocked key has a row of its own for that.
-    quota.items().iter().filter_map(|limit| limit.get("used")).map(|used| used.int()).collect()
+    server.line(&format!("RL.QUOTA {key} {limits}")).used()
 }

@@ -1,15 +1,15 @@
 //! Which limits a key has is what its last grant said: a denial changes nothing, and no
 //! usage is ever forgotten for want of room.
 
-use crate::harness::{Reply, Server, assert_error_prefix};
-use crate::limits::fixtures::{T0, acquire, at_t0};
+use crate::harness::{Reply, Server, T0, assert_error_prefix};
+use crate::limits::fixtures::acquire;
 use crate::queue::fixtures::{answered, queue, waits};
 
 const CROWD: &str = "ERR too many limits with usage on this key: 56 are kept beside those that a call names";
 
 #[test]
 fn a_refund_goes_to_the_limits_of_the_last_grant() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.line("RL.ACQUIRE r 100/h COST 10");
     assert_eq!(acquire(&server, "r 5/m COST 6").granted, 0);
     assert_eq!(server.line("RL.REFUND r 10"), Reply::Int(10));
@@ -20,7 +20,7 @@ fn a_refund_goes_to_the_limits_of_the_last_grant() {
 /// key had before, has aside, or never had.
 #[test]
 fn a_denial_changes_nothing() {
-    let server = at_t0();
+    let server = Server::at_t0();
     for grant in ["60/h COST 50", "bucket:9/m COST 9", "100/h COST 10"] {
         assert!(acquire(&server, &format!("{{k}}r {grant}")).granted > 0);
     }
@@ -77,7 +77,7 @@ fn waiter_id(server: &Server) -> String {
 
 #[test]
 fn a_denial_leaves_the_pace_of_the_last_grant() {
-    let server = at_t0();
+    let server = Server::at_t0();
     assert_eq!(acquire(&server, "k bucket:60/m COST 60").granted, 60);
     // 5 of 6000 are missing, and one comes back a second until somebody is granted.
     assert_eq!(acquire(&server, "k bucket:6000/m COST 5945").retry_after_ms, 5000);
@@ -90,7 +90,7 @@ fn a_denial_leaves_the_pace_of_the_last_grant() {
 
 #[test]
 fn usage_is_never_forgotten() {
-    let server = at_t0();
+    let server = Server::at_t0();
     for _ in 0..5 {
         assert_eq!(acquire(&server, "u 5/h:name=r0").granted, 1);
     }
@@ -130,7 +130,7 @@ fn usage_is_never_forgotten() {
 
 #[test]
 fn a_batch_that_crowds_its_own_key_takes_nothing() {
-    let server = at_t0();
+    let server = Server::at_t0();
     for mode in ["EACH", "ALL"] {
         let items = |names: usize| {
             let items: Vec<String> = (0..names).map(|number| format!("b 5/h:name=r{number} 1")).collect();
@@ -145,7 +145,7 @@ fn a_batch_that_crowds_its_own_key_takes_nothing() {
 
 #[test]
 fn a_waiter_is_sent_the_error() {
-    let server = at_t0();
+    let server = Server::at_t0();
     for number in 0..57 {
         assert_eq!(acquire(&server, &format!("u 5/h:name=r{number} COST 5")).granted, 5);
     }
@@ -160,7 +160,7 @@ fn a_waiter_is_sent_the_error() {
 
 #[test]
 fn a_clock_that_stepped_back_is_recorded_by_whoever_meets_it() {
-    let server = at_t0();
+    let server = Server::at_t0();
     for (key, denied) in [
         ("a", "RL.ACQUIRE a 1/m"),
         ("b", "RL.ACQUIRE b 1/m,5/h"),

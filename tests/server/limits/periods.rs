@@ -1,9 +1,9 @@
 //! A named limit whose period changes: the time that a denial tells is right, whatever else
 //! happens to the key meanwhile.
 
-use crate::harness::Server;
+use crate::harness::{Server, T0};
 use crate::histories::{Transcript, run_histories};
-use crate::limits::fixtures::{T0, acquire, at_t0, used};
+use crate::limits::fixtures::{acquire, used};
 use crate::models::limit::{Counting as Plain, LimitModel};
 use crate::models::periods::{Counting, PeriodsModel, Version};
 use proptest::prelude::*;
@@ -72,7 +72,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// Every reply is what a list of the units says.
 #[test]
 fn a_history_of_changing_periods() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let families = select(vec![&SLIDING[..], &FIXED[..]]);
     run_histories(file!(), 300, &(families, prop::collection::vec(step(), 4..40)), |(versions, steps)| {
         let said = Transcript::default();
@@ -156,7 +156,7 @@ fn a_longer_period_tells_when_the_key_expires() {
 /// A grant of another limit, which sweeps what is back, changes nothing of what a look says.
 #[test]
 fn a_sweep_between_two_looks_changes_nothing() {
-    let server = at_t0();
+    let server = Server::at_t0();
     acquire(&server, "k fixed:10/1m:name=x");
     server.clock_advance(60_000_000);
     assert_eq!(used(&server, "k", "fixed:1/1h:name=x"), [0]);

@@ -1,7 +1,6 @@
 //! RL.QUOTA: maps in both protocols, where limits come from, HTTP headers.
 
-use crate::harness::{Reply, Server, Wire, assert_error, assert_error_prefix};
-use crate::limits::fixtures::{T0, at_t0};
+use crate::harness::{Reply, Server, T0, Wire, assert_error, assert_error_prefix};
 use crate::support::Dice;
 
 const T0_MS: i64 = T0 / 1000;
@@ -18,7 +17,7 @@ fn row(three: bool, fields: &[(&str, Reply)]) -> Reply {
 
 #[test]
 fn one_map_a_limit() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.line("RL.ACQUIRE k 10/s:name=api,bucket:100/m:burst=50,fixed:5/h:shadow COST 4");
     server.clock_advance(500_000);
     // Maps and booleans need a server that has them, 7.0.
@@ -86,7 +85,7 @@ fn one_map_a_limit() {
 
 #[test]
 fn unlimited_and_per_call() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let rows = server.line("RL.QUOTA k unlimited,5/m:per=call,9/m COST 9");
     let number = |at: usize, field: &str| rows[at].field(field).int();
     assert_eq!(rows[0].field("name"), Reply::bulk("unlimited"));
@@ -101,7 +100,7 @@ fn unlimited_and_per_call() {
 
 #[test]
 fn where_the_limits_come_from() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let nil = |wire: &mut Wire| wire.line("RL.QUOTA k");
     assert_eq!(nil(&mut server.wire()), Reply::NilBulk);
     assert_eq!(nil(&mut server.wire3()), Reply::Null);
@@ -137,7 +136,7 @@ fn where_the_limits_come_from() {
 /// With limits, `*` too, it resolves as RL.ACQUIRE does, and errs as it does.
 #[test]
 fn it_shows_the_limits_that_would_decide() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.ok("RL.PIN api:u 1/h");
     assert_eq!(server.line("RL.ACQUIRE api:u 10/s,1000/h").rate_limit().granted, 1);
     assert_eq!(server.line("RL.ACQUIRE api:u 10/s,1000/h").rate_limit().retry_after_ms, 3_600_000);
@@ -178,7 +177,7 @@ fn it_shows_the_limits_that_would_decide() {
 
 #[test]
 fn a_block_is_shown() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.ok("RL.BLOCK only FOR 90s");
     let rows = server.line("RL.QUOTA only");
     assert_eq!(rows.items().len(), 1);
@@ -210,7 +209,7 @@ fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
 
 #[test]
 fn headers_ready_to_send() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.line("RL.ACQUIRE k bucket:100/100s:name=default COST 50");
     server.clock_advance(20_000_000);
     assert_eq!(
@@ -227,7 +226,7 @@ fn headers_ready_to_send() {
 
 #[test]
 fn headers_of_several_limits() {
-    let server = at_t0();
+    let server = Server::at_t0();
     // The draft's own spelling: one item a limit, whole seconds rounded up.
     server.line("RL.ACQUIRE k 10/s,50/1500ms:per=call,20/h:shadow,unlimited,fixed:5/h:name=hour COST 4");
     assert_eq!(
@@ -262,7 +261,7 @@ fn headers_of_several_limits() {
 
 #[test]
 fn headers_of_a_blocked_key() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.ok("RL.BLOCK k FOR 90500ms");
     let shown = headers(&server, "k 10/s");
     assert_eq!(
@@ -285,7 +284,7 @@ fn headers_of_a_blocked_key() {
 
 #[test]
 fn what_is_shown_is_what_is_granted() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let limits = "7/s,bucket:30/m:burst=9:keep=20%,fixed:40/h";
     let mut dice = Dice::new(1);
     for _ in 0..200 {
@@ -326,7 +325,7 @@ fn refuses_what_it_does_not_know() {
 #[test]
 fn words_are_the_same_where_the_server_does_not_say_them() {
     let mute = Server::with(&["--rename-command", "COMMAND", ""]);
-    let servers = [at_t0(), mute];
+    let servers = [Server::at_t0(), mute];
     servers[1].clock_set(T0);
     let commands = [
         "RL.ACQUIRE k 10/s,bucket:5/m,fixed:7/h",
@@ -345,8 +344,7 @@ fn words_are_the_same_where_the_server_does_not_say_them() {
 /// comes again gets `-2`, `-3`, the same in both fields.
 #[test]
 fn headers_tell_the_time_in_which_all_comes_back() {
-    let server = Server::start();
-    server.clock_set(1_800_000_000_000_000);
+    let server = Server::at_t0();
     let headers = |command: &str| {
         let reply = server.line(&format!("RL.QUOTA {command} HEADERS"));
         (reply.field("RateLimit-Policy").text(), reply.field("RateLimit").text())
@@ -398,7 +396,7 @@ fn headers_tell_the_time_in_which_all_comes_back() {
 
 #[test]
 fn headers_tell_no_time_for_what_is_never_granted() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.ok("RL.BLOCK k FOR 1m");
     server.ok("RL.PIN k 1000/s FOR 30s");
     let limit = |cost: &str| server.line(&format!("RL.QUOTA k 5/m COST {cost} HEADERS"));
@@ -409,7 +407,7 @@ fn headers_tell_no_time_for_what_is_never_granted() {
 
 #[test]
 fn integers_of_headers_have_at_most_fifteen_digits() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.line("CL.THROTTLE k 9223372036854775807 1 1");
     let headers = server.line("RL.QUOTA k HEADERS");
     assert!(headers.field("RateLimit-Policy").text().contains(";q=999999999999999"), "{headers:?}");

@@ -3,12 +3,9 @@
 use crate::harness::{Reply, Server, assert_error, assert_error_prefix};
 use crate::support::{denied, granted};
 
-const T0: i64 = 1_800_000_000_000_000;
-
 #[test]
 fn gives_back_what_is_still_counted() {
-    let server = Server::start();
-    server.clock_set(T0);
+    let server = Server::at_t0();
     for limits in ["10/m", "bucket:10/m", "fixed:10/m", "100/m", "10/m,20/h"] {
         server.ok("FLUSHALL");
         let ask = |tail: &str| server.line(&format!("RL.ACQUIRE k {limits} {tail}")).rate_limit();
@@ -29,8 +26,7 @@ fn gives_back_what_is_still_counted() {
 
 #[test]
 fn the_newest_units_come_back_first() {
-    let server = Server::start();
-    server.clock_set(T0);
+    let server = Server::at_t0();
     server.line("RL.ACQUIRE k 10/m COST 5");
     server.clock_advance(30_000_000);
     server.line("RL.ACQUIRE k 10/m COST 5");
@@ -44,8 +40,7 @@ fn the_newest_units_come_back_first() {
 
 #[test]
 fn the_most_of_any_limit_is_told() {
-    let server = Server::start();
-    server.clock_set(T0);
+    let server = Server::at_t0();
     server.line("RL.ACQUIRE k 10/s,10/h COST 4");
     server.clock_advance(2_000_000);
     assert_eq!(server.line("RL.REFUND k 3"), Reply::Int(3));
@@ -57,8 +52,7 @@ fn the_most_of_any_limit_is_told() {
 
 #[test]
 fn a_blocked_key_takes_refunds() {
-    let server = Server::start();
-    server.clock_set(T0);
+    let server = Server::at_t0();
     server.line("RL.ACQUIRE k 10/m COST 4");
     server.ok("RL.BLOCK k FOREVER");
     assert_eq!(server.line("RL.REFUND k 4"), Reply::Int(4));

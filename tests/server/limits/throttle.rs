@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use crate::{
-    harness::{Reply, Server, assert_error, assert_error_prefix, assert_same_data, call, wait_synced},
+    harness::{Reply, Server, T0, assert_error, assert_error_prefix, assert_same_data, call, wait_synced},
     models::throttle::{CellKey, CellRate},
     support::Dice,
 };
@@ -96,8 +96,7 @@ fn a_hundred_thousand_calls_answer_as_the_formulas_say() {
             commands.push(format!("CL.THROTTLE t:{key} {} {} {} {q}", rate.burst, rate.count, rate.period));
             expected.push(Reply::ints(&answer));
         }
-        let words: Vec<Vec<&str>> = commands.iter().map(|line| line.split(' ').collect()).collect();
-        let replies = wire.pipeline(&words);
+        let replies = wire.lines(&commands);
         for ((command, reply), expected) in commands.iter().zip(&replies).zip(&expected) {
             assert_eq!(reply, expected, "{command} at {now}");
         }
@@ -286,7 +285,7 @@ fn a_string_of_redis_cell_goes_by_the_servers_limits_where_callers_choose_none()
     let server = |default: &[&str]| {
         let arguments = [&["caller-limits", "no", "enable-debug-command", "yes"], default].concat();
         let server = Server::builder().module_args(arguments).start();
-        server.clock_set(1_800_000_000_000_000);
+        server.clock_set(T0);
         server.ok("SET k 1800000000000000000");
         server
     };

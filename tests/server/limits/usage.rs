@@ -4,6 +4,7 @@ use crate::harness::{
     Reply, Server, assert_error, assert_error_prefix, assert_same_data, assert_survives_kill, call, cluster,
     snapshot, wait_synced,
 };
+use crate::queue::fixtures::waits;
 use crate::support::Dice;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -386,7 +387,7 @@ fn usage_is_replicated_and_persisted_and_ends_with_its_key() {
         assert_eq!((snapshot(&server), stats(&server, "k")), before);
         // Valkey frees the keys of before in the background.
         crate::harness::eventually(std::time::Duration::from_secs(30), "the keys of before are gone", || {
-            server.info_field("floodgate", "floodgate_tracked_keys") == "2"
+            server.counter("tracked_keys") == 2
         });
         let payload = server.line("DUMP k");
         assert_eq!(call!(server, "RESTORE", "copy", 0, payload.bytes()), Reply::ok());
@@ -394,7 +395,7 @@ fn usage_is_replicated_and_persisted_and_ends_with_its_key() {
         server.line("DEL k copy only");
         // Some servers free what is deleted in the background.
         crate::harness::eventually(std::time::Duration::from_secs(30), "none is tracked", || {
-            server.info_field("floodgate", "floodgate_tracked_keys") == "0"
+            server.counter("tracked_keys") == 0
         });
     }
     // By the debug clock: what nobody used for 30 days is not shown, and starts anew.
@@ -416,17 +417,13 @@ fn track_max_holds_against_invented_keys() {
         .start();
     server.clock_set(START);
     let mut wire = server.wire();
-    let calls: Vec<Vec<String>> = (0..500)
-        .map(|n| {
-            ["RL.ACQUIRE".into(), format!("invented:{n}"), "1/s".into(), "COST".into(), "2".into()].to_vec()
-        })
-        .collect();
-    for reply in wire.pipeline(&calls) {
+    let calls: Vec<_> = (0..500).map(|n| format!("RL.ACQUIRE invented:{n} 1/s COST 2")).collect();
+    for reply in wire.lines(&calls) {
         assert_eq!(reply[0], Reply::Int(0), "the decision is the same, tracked or not");
     }
     assert_eq!(server.line("DBSIZE"), Reply::Int(50), "a denial leaves only what is tracked");
-    assert_eq!(server.info_field("floodgate", "floodgate_tracked_keys"), "50");
-    assert_eq!(server.info_field("floodgate", "floodgate_track_refused"), "450");
+    assert_eq!(server.counter("tracked_keys"), 50);
+    assert_eq!(server.counter("track_refused"), 450);
     assert_error(
         &server.line("RL.RECORD more OK"),
         "ERR track-max keys are tracked already, raise that setting or clear some",
@@ -552,7 +549,7 @@ fn each_node_of_a_cluster_shows_its_own_keys() {
             }
         }
         assert_eq!(seen, *expected);
-        assert_eq!(node.info_field("floodgate", "floodgate_tracked_keys"), expected.len().to_string());
+        assert_eq!(node.counter("tracked_keys"), expected.len() as i64);
     }
     // Another node sends the caller on, to look and to record.
     let owner = cluster.owner_index("source:0");
@@ -605,13 +602,9 @@ fn the_limits_are_those_of_the_last_grant() {
 fn a_line_takes_no_room_of_tracked_keys() {
     let server = Server::builder().module_args(["enable-debug-command", "yes", "track-max", "2"]).start();
     server.line("RL.ACQUIRE k 5/h COST 5 TRACK");
-    let mut waiter = server.wire();
-    waiter.send_line("RL.ACQUIRE k 5/h WAIT 30s");
-    crate::harness::eventually(std::time::Duration::from_secs(30), "it waits", || {
-        server.info_field("floodgate", "floodgate_waiting_now") == "1"
-    });
+    let _waiter = waits(&server, "RL.ACQUIRE k 5/h WAIT 30s");
     assert_eq!(server.line("RL.QUOTA k 5/h HEADERS").field("X-RateLimit-Remaining").text(), "0");
-    assert_eq!(server.info_field("floodgate", "floodgate_tracked_keys"), "1");
+    assert_eq!(server.counter("tracked_keys"), 1);
     server.ok("RL.RECORD other OK");
 }
 
@@ -626,28 +619,28 @@ fn a_copy_is_tracked_where_there_is_room() {
     let replica = server.replica();
     let roomy = Server::start();
     roomy.follow(&server);
-    let tracked = |node: &Server| node.info_field("floodgate", "floodgate_tracked_keys");
+    let tracked = |node: &Server| node.counter("tracked_keys");
     server.line("RL.ACQUIRE a 10/d TRACK COST 3");
     assert_eq!(server.line("COPY a b"), Reply::Int(1));
     assert_eq!(stats(&server, "b").field("total"), stats(&server, "a").field("total"));
-    assert_eq!(tracked(&server), "2");
+    assert_eq!(tracked(&server), 2);
     // No room: the copy has the usage of its limits, and no history.
     assert_eq!(server.line("COPY a c DB 3"), Reply::Int(1));
     assert_eq!(server.line("COPY a c"), Reply::Int(1));
-    assert_eq!(tracked(&server), "2");
+    assert_eq!(tracked(&server), 2);
     assert!(stats(&server, "c").is_nil());
     assert_eq!(server.line("RL.ACQUIRE c 10/d").rate_limit().remaining, 6);
     // Another copy takes its place and its room.
     server.line("DEL b");
     assert_eq!(server.line("COPY a c REPLACE"), Reply::Int(1));
-    assert_eq!(tracked(&server), "2");
+    assert_eq!(tracked(&server), 2);
     wait_synced(&server, &replica);
     assert_same_data(&server, &replica);
     crate::harness::eventually(std::time::Duration::from_secs(30), "told what the copies are", || {
         wait_synced(&server, &roomy);
         snapshot(&server) == snapshot(&roomy)
     });
-    assert_eq!((tracked(&replica), tracked(&roomy)), ("2".to_owned(), "2".to_owned()));
+    assert_eq!((tracked(&replica), tracked(&roomy)), (2, 2));
     assert_survives_kill(&mut server, None);
 }
 

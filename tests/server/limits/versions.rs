@@ -27,10 +27,8 @@ fn they_never_disturb_each_other() {
             let cost = 1 + dice.below(3_u64);
             let (in_second, in_hour) = (grants.younger(now, SECOND), grants.younger(now, HOUR));
             let fits = in_second + cost <= per_second && in_hour + cost <= per_hour;
-            let replies = wire.pipeline(&[
-                words(&format!("RL.DEBUG CLOCK SET {now}")),
-                words(&format!("RL.ACQUIRE k {limits} COST {cost}")),
-            ]);
+            let replies = wire
+                .lines(&[format!("RL.DEBUG CLOCK SET {now}"), format!("RL.ACQUIRE k {limits} COST {cost}")]);
             let reply = replies[1].rate_limit();
             assert_eq!(reply.is_granted(), fits, "{limits} COST {cost} at {}: {reply:?}", now - T0);
             if fits {
@@ -40,18 +38,14 @@ fn they_never_disturb_each_other() {
                 denied += 1;
             }
             if dice.below(10) == 0 {
-                let rows = wire.line(&format!("RL.QUOTA k {limits}"));
-                let used = |at: usize| rows[at].field("used").int().cast_unsigned();
+                let used = wire.line(&format!("RL.QUOTA k {limits}")).used();
+                let used = |at: usize| used[at].cast_unsigned();
                 let (s, h) = if swapped { (1, 0) } else { (0, 1) };
                 assert_eq!((used(s), used(h)), (grants.younger(now, SECOND), grants.younger(now, HOUR)));
             }
         }
     }
     assert!(granted > 100 && denied > 100, "{granted} granted, {denied} denied");
-}
-
-fn words(line: &str) -> Vec<String> {
-    line.split(' ').map(String::from).collect()
 }
 
 #[test]
@@ -71,10 +65,8 @@ fn for_an_hour_of_traffic() {
         let (limits, per_second, per_hour) = versions[turn % 2];
         turn += 1;
         let cost = 1 + dice.below(3_u64);
-        let replies = wire.pipeline(&[
-            words(&format!("RL.DEBUG CLOCK SET {now}")),
-            words(&format!("RL.ACQUIRE k {limits} COST {cost}")),
-        ]);
+        let replies =
+            wire.lines(&[format!("RL.DEBUG CLOCK SET {now}"), format!("RL.ACQUIRE k {limits} COST {cost}")]);
         let (in_second, in_hour) = (grants.younger(now, SECOND), grants.younger(now, HOUR));
         let fits = in_second + cost <= per_second && in_hour + cost <= per_hour;
         // Within the first hour nothing of the hour's usage runs out, so its

@@ -30,7 +30,7 @@ fn waiters_are_served_and_waits_end_after_a_step_back() {
         waits("RL.RESERVE 1 place concurrent:1 TTL 5s ID b WAIT 30s"),
     ];
     let mut denied = waits("RL.ACQUIRE late 1/h WAIT 5s");
-    eventually(SOON, "all wait", || server.info_field("floodgate", "floodgate_waiting_now") == "3");
+    eventually(SOON, "all wait", || server.counter("waiting_now") == 3);
     step_back(&server);
     for wire in &mut granted {
         let reply = wire.read_within(SOON).expect("an answer");
@@ -40,7 +40,7 @@ fn waiters_are_served_and_waits_end_after_a_step_back() {
     }
     let reply = denied.read_within(SOON).expect("an answer");
     assert_eq!(reply[0], Reply::Int(0), "{reply:?}");
-    assert_eq!(server.info_field("floodgate", "floodgate_waiting_now"), "0");
+    assert_eq!(server.counter("waiting_now"), 0);
 }
 
 /// A node that stepped back still tells its policies to one that returns, which says that they agree.
@@ -57,9 +57,6 @@ fn policies_reach_a_node_that_returns_after_a_step_back() {
         !cluster.nodes[0].line("RL.POLICY GET missed").is_nil()
     });
     eventually(SOON, "all nodes are known to agree", || {
-        cluster
-            .nodes
-            .iter()
-            .all(|node| node.info_field("floodgate", "floodgate_policies_disagreeing_nodes") == "0")
+        cluster.nodes.iter().all(|node| node.counter("policies_disagreeing_nodes") == 0)
     });
 }

@@ -15,9 +15,8 @@ fn volatile_ttl_takes_what_is_full_soonest_and_leaves_pins_and_blocks() {
     let mut wire = server.wire();
     let mut fill = |name: &str, limits: &str, keys: usize| {
         let commands: Vec<_> = (0..keys).map(|n| format!("RL.ACQUIRE {name}:{n} {limits}")).collect();
-        let words: Vec<Vec<&str>> = commands.iter().map(|line| line.split(' ').collect()).collect();
         // Few at a time: their buffers are memory, too.
-        for reply in words.chunks(50).flat_map(|part| wire.pipeline(part)) {
+        for reply in commands.chunks(50).flat_map(|part| wire.lines(part)) {
             assert_eq!(reply[0], Reply::Int(1));
         }
     };
@@ -49,10 +48,8 @@ fn memory_usage_shows_less_than_a_key_takes() {
     let mut wire = server.wire();
     wire.line("PING");
     let before = used();
-    let commands: Vec<Vec<String>> = (0..KEYS)
-        .map(|i| ["RL.ACQUIRE", &format!("user:{i}"), "100/10m"].map(String::from).to_vec())
-        .collect();
-    commands.chunks(1000).for_each(|some| drop(wire.pipeline(some)));
+    let commands: Vec<_> = (0..KEYS).map(|i| format!("RL.ACQUIRE user:{i} 100/10m")).collect();
+    commands.chunks(1000).for_each(|some| drop(wire.lines(some)));
     let takes = (used() - before) / KEYS;
     let shows = server.line("MEMORY USAGE user:777").int();
     let early = match server.info("server").get("valkey_version") {

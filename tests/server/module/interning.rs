@@ -12,9 +12,8 @@ fn memory(server: &Server) -> i64 {
 
 fn flood(wire: &mut Wire, command: impl Fn(usize) -> String) {
     for chunk in (0..MANY).collect::<Vec<_>>().chunks(1000) {
-        let lines: Vec<Vec<String>> =
-            chunk.iter().map(|&n| command(n).split(' ').map(str::to_owned).collect()).collect();
-        for reply in wire.pipeline(&lines) {
+        let commands: Vec<_> = chunk.iter().map(|&n| command(n)).collect();
+        for reply in wire.lines(&commands) {
             assert!(reply.error().is_none(), "{reply:?}");
         }
     }

@@ -5,11 +5,10 @@ use crate::support::{denied, granted};
 use std::collections::BTreeSet;
 
 use crate::harness::{Reply, Server, assert_error_prefix, call};
-use crate::limits::fixtures::at_t0;
 
 #[test]
 fn in_a_transaction() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let mut wire = server.wire();
     wire.line("MULTI");
     for command in [
@@ -59,7 +58,7 @@ fn the_clock_stands_still_in_a_transaction() {
 
 #[test]
 fn in_scripts() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let lua = "local a = redis.call('RL.ACQUIRE', KEYS[1], ARGV[1], 'COST', ARGV[2])
         local b = redis.call('RL.ACQUIRE', KEYS[1], ARGV[1], 'COST', ARGV[2])
         local q = redis.call('RL.QUOTA', KEYS[1])
@@ -90,11 +89,10 @@ fn in_scripts() {
 
 #[test]
 fn pipelines() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let mut wire = server.wire();
-    let commands: Vec<Vec<String>> =
-        (0..5000).map(|i| vec!["RL.ACQUIRE".into(), format!("k{}", i % 500), "9/h".into()]).collect();
-    let replies = wire.pipeline(&commands);
+    let commands: Vec<_> = (0..5000).map(|i| format!("RL.ACQUIRE k{} 9/h", i % 500)).collect();
+    let replies = wire.lines(&commands);
     for (i, reply) in replies.iter().enumerate() {
         let taken = i64::try_from(i / 500).unwrap();
         let expected = if taken < 9 {
@@ -108,7 +106,7 @@ fn pipelines() {
 
 #[test]
 fn every_database_has_its_own() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let mut wire = server.wire();
     wire.line("RL.ACQUIRE k 10/s COST 4");
     wire.line("SELECT 5");
@@ -129,7 +127,7 @@ fn every_database_has_its_own() {
 
 #[test]
 fn any_bytes_make_a_key() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let all: Vec<u8> = (0..=255).collect();
     let names: [&[u8]; 6] = [b"", b"\0", b"a\0b", &[0xff; 300], "\u{1f6a6}\r\n%s".as_bytes(), &all];
     for name in names {
@@ -155,7 +153,7 @@ fn any_bytes_make_a_key() {
 
 #[test]
 fn a_key_of_a_megabyte() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let mut name = vec![b'k'; 1 << 20];
     for round in 0..3_i64 {
         assert_eq!(call!(server, "RL.ACQUIRE", name, "10/s")[2], Reply::Int(9 - round));
@@ -185,7 +183,7 @@ fn zoo(server: &Server) -> Vec<&'static str> {
 
 #[test]
 fn the_commands_for_every_key() {
-    let server = at_t0();
+    let server = Server::at_t0();
     for key in zoo(&server) {
         let digest = |key: &str| call!(server, "DEBUG", "DIGEST-VALUE", key)[0].text();
         let quota = |key: &str| call!(server, "RL.QUOTA", key);
@@ -212,7 +210,7 @@ fn the_commands_for_every_key() {
 
 #[test]
 fn scan_finds_the_type() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let zoo: BTreeSet<String> = zoo(&server).into_iter().map(String::from).collect();
     server.line("SET string x");
     let found = server.line("SCAN 0 COUNT 1000 TYPE ratelimit");
@@ -222,7 +220,7 @@ fn scan_finds_the_type() {
 
 #[test]
 fn memory_is_what_the_shape_needs() {
-    let server = at_t0();
+    let server = Server::at_t0();
     zoo(&server);
     let usage = |key: &str| call!(server, "MEMORY", "USAGE", key).int();
     for small in ["sliding", "slots", "fixed"] {

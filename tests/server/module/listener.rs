@@ -3,12 +3,10 @@
 //! before a command or after it, never amid it.
 
 use crate::harness::{
-    Reply, Server, Snapshot, Wire, assert_same_data_however_told, c_library, call, eventually, snapshot,
-    wait_synced,
+    Reply, Server, Snapshot, T0, assert_same_data_however_told, c_library, call, snapshot, wait_synced,
 };
+use crate::queue::fixtures::waits;
 use std::{path::PathBuf, sync::LazyLock, time::Duration};
-
-const NOON: i64 = 1_800_000_000_000_000;
 
 /// The other module.
 static LISTENER: LazyLock<(tempfile::TempDir, PathBuf)> =
@@ -115,11 +113,11 @@ impl Pair {
         Self { master, replica, in_order }
     }
 
-    /// An empty server at noon on which this was done.
+    /// An empty server on which this was done.
     fn begin(&self, before: &str) {
         self.master.ok("LISTENER.OFF");
         self.master.ok("FLUSHALL");
-        self.master.clock_set(NOON);
+        self.master.clock_set(T0);
         if !before.is_empty() {
             self.master.line(before);
         }
@@ -355,14 +353,4 @@ fn clients_that_wait() {
         assert!(!broke(&pair.heard()), "{action}: {:?}", pair.heard());
         pair.agree_after(action, action);
     }
-}
-
-fn waits(server: &Server, line: &str) -> Wire {
-    let waiting =
-        || server.info_field("floodgate", "floodgate_waiting_now").parse::<i64>().expect("a number");
-    let before = waiting();
-    let mut wire = server.wire();
-    wire.send_line(line);
-    eventually(Duration::from_secs(30), line, || waiting() == before + 1);
-    wire
 }

@@ -63,7 +63,7 @@ fn both_protocols_come_as_they_were_sent() {
     server.line("SET watched 1");
     let push = three.push(Duration::from_secs(30)).unwrap();
     assert_eq!(push[0], Reply::bulk("invalidate"));
-    assert_eq!(three.pipeline(&[vec!["PING"], vec!["PING"]]).len(), 2);
+    assert_eq!(three.lines(&["PING", "PING"]).len(), 2);
 
     two.send_raw(b"*1\r\n$4\r\nPI");
     two.assert_blocked_for(Duration::from_millis(20));

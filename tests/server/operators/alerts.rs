@@ -70,7 +70,7 @@ fn starts_and_ends(
     let shown = alert.get("key").unwrap();
     assert_eq!(if shown.is_nil() { None } else { Some(shown.text()) }.as_deref(), key);
     assert_eq!(alert.get("active").unwrap().int(), 1);
-    assert_eq!(server.info_field("floodgate", "floodgate_alerts_active"), "1");
+    assert_eq!(server.counter("alerts_active"), 1);
     // Not a moment before.
     server.clock_advance(end_us - 2_000_000);
     silent(&mut wire);
@@ -232,9 +232,9 @@ fn by_key_and_number() {
         for _ in 0..10 {
             server.line(&format!("CB.REPORT {key} FAIL BREAKER 1000"));
         }
-        eventually(LIMIT, "an alert", || server.info_field("floodgate", "floodgate_alerts_active") == "1");
+        eventually(LIMIT, "an alert", || server.counter("alerts_active") == 1);
         server.clock_advance(UNTIL_UNJUDGED);
-        eventually(LIMIT, "its end", || server.info_field("floodgate", "floodgate_alerts_active") == "0");
+        eventually(LIMIT, "its end", || server.counter("alerts_active") == 0);
     }
     let keys =
         |reply: Reply| -> Vec<String> { reply.items().iter().map(|alert| field(alert, "key")).collect() };
@@ -472,12 +472,7 @@ fn who_is_to_blame() {
         let server = watched();
         let mut wire = listener(&server);
         // All at once: the look is at the whole of it.
-        let commands: Vec<Vec<String>> = std::iter::once("MULTI")
-            .chain(commands.iter().copied())
-            .chain(["EXEC"])
-            .map(|line| line.split_whitespace().map(str::to_owned).collect())
-            .collect();
-        server.wire().pipeline(&commands);
+        server.wire().lines(&[&["MULTI"], commands, &["EXEC"]].concat());
         let start = heard(&mut wire);
         (start["alert"].as_str().unwrap().to_owned(), start["key"].as_str().map(str::to_owned))
     };
@@ -501,10 +496,10 @@ fn who_is_to_blame() {
 fn a_breaker_that_stays_open() {
     let server = watched();
     let mut wire = listener(&server);
-    let longest = || server.info_field("floodgate", "floodgate_breaker_open_seconds_max");
+    let longest = || server.counter("breaker_open_seconds_max");
     server.line("CB.REPORT pay FAIL BREAKER 1:open=61s");
     server.clock_advance(59_000_000);
-    eventually(LIMIT, "the gauge", || longest() == "59");
+    eventually(LIMIT, "the gauge", || longest() == 59);
     silent(&mut wire);
     server.clock_advance(1_000_000);
     let start = heard(&mut wire);
@@ -515,7 +510,7 @@ fn a_breaker_that_stays_open() {
     assert_eq!((&start["value"], &start["threshold"]), (&60.into(), &60.into()));
     // Past its deadline it waits for a call: nobody is denied.
     server.clock_advance(1_000_000);
-    eventually(LIMIT, "the gauge", || longest() == "0");
+    eventually(LIMIT, "the gauge", || longest() == 0);
     server.clock_advance(59_000_000);
     silent(&mut wire);
     server.clock_advance(1_000_000);
@@ -537,7 +532,7 @@ fn a_breaker_that_stays_open() {
     assert_eq!((&start["alert"], &start["key"]), (&"breaker-open".into(), &"down".into()));
     assert_eq!((&start["value"], &start["unit"]), (&80.into(), &"seconds".into()));
     server.line("CB.RESET down");
-    eventually(LIMIT, "the gauge", || longest() == "0");
+    eventually(LIMIT, "the gauge", || longest() == 0);
     server.clock_advance(59_000_000);
     silent(&mut wire);
     server.clock_advance(1_000_000);

@@ -50,8 +50,7 @@ fn deletes_what_matches() {
 
 #[test]
 fn ended_pins_and_blocks_do_not_protect() {
-    let server = Server::start();
-    server.clock_set(1_800_000_000_000_000);
+    let server = Server::at_t0();
     server.ok("RL.PIN p 10/s FOR 1s");
     server.ok("RL.BLOCK b FOR 1s");
     assert_eq!(clear_all(&server, ""), 0);

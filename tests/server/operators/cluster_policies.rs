@@ -97,10 +97,8 @@ fn set_on_any_master_and_all_have_it() {
     let after = agreed(&nodes);
     assert!(after.version > full.version);
     for node in &nodes {
-        eventually(SOON, "the gauge falls to 0", || {
-            node.info_field("floodgate", "floodgate_policies_disagreeing_nodes") == "0"
-        });
-        assert_eq!(node.info_field("floodgate", "floodgate_policy_messages_malformed"), "0");
+        eventually(SOON, "the gauge falls to 0", || node.counter("policies_disagreeing_nodes") == 0);
+        assert_eq!(node.counter("policy_messages_malformed"), 0);
         assert!(node.line("RL.METRICS").field("policies_taken_over").int() > 4);
     }
     // A change in a script and in a transaction, and what changes nothing.
@@ -156,7 +154,7 @@ fn a_master_that_was_down_for_a_change() {
         assert_eq!(cluster.nodes[0].line("RL.POLICY DEL b"), Reply::Int(1));
         eventually(SOON, "who is down does not agree", || {
             agreement(&cluster.nodes[0]).values().filter(|agrees| !**agrees).count() == 1
-                && cluster.nodes[0].info_field("floodgate", "floodgate_policies_disagreeing_nodes") == "1"
+                && cluster.nodes[0].counter("policies_disagreeing_nodes") == 1
         });
         cluster.nodes[2].restart();
         cluster.wait_ok();
@@ -200,9 +198,7 @@ fn a_partition_heals_to_one_table() {
     });
     assert_ne!(table(left[0]).digest, table(right[0]).digest);
     eventually(SOON, "both sides see that the other does not agree", || {
-        [left[1], right[2]]
-            .into_iter()
-            .all(|node| node.info_field("floodgate", "floodgate_policies_disagreeing_nodes") == "3")
+        [left[1], right[2]].into_iter().all(|node| node.counter("policies_disagreeing_nodes") == 3)
     });
     proxy.heal();
     let healed = agreed(&nodes);
@@ -247,13 +243,11 @@ fn messages_that_are_lost_doubled_late_and_forged() {
     let table = agreed(&nodes);
     assert!(table.policies.contains_key("last") && !table.policies.contains_key("gone"));
     for node in &nodes {
-        assert_eq!(node.info_field("floodgate", "floodgate_policy_messages_malformed"), "0");
+        assert_eq!(node.counter("policy_messages_malformed"), 0);
     }
     // What is forged is refused, or is a change like any other: one table all the same.
     proxy.mischief(Mischief { lost: 10, doubled: 10, late: 10, forged: 50 });
-    let malformed = |node: &Server| {
-        node.info_field("floodgate", "floodgate_policy_messages_malformed").parse::<u64>().unwrap()
-    };
+    let malformed = |node: &Server| node.counter("policy_messages_malformed");
     for n in 0..100 {
         nodes[n % 4].line(&format!("RL.POLICY SET q{} {}/s", n % 6, n + 1));
     }
@@ -340,9 +334,7 @@ fn a_master_that_takes_no_writes_takes_nothing_over_until_it_does() {
     nodes[1].ok("CLIENT PAUSE 600000 WRITE");
     nodes[2].config_set("min-replicas-to-write", "1");
     nodes[0].ok("RL.POLICY SET a 2/s");
-    eventually(SOON, "both are seen not to agree", || {
-        nodes[0].info_field("floodgate", "floodgate_policies_disagreeing_nodes") == "2"
-    });
+    eventually(SOON, "both are seen not to agree", || nodes[0].counter("policies_disagreeing_nodes") == 2);
     for node in &nodes[1..] {
         assert_eq!(table(node).policies["a"][0].as_deref(), Some("1/s"));
     }

@@ -35,8 +35,7 @@ impl<'s> Lookout<'s> {
     #[track_caller]
     fn ask(&mut self, at: usize, line: &str) -> (i64, Reply) {
         let node = &mut self.nodes[at];
-        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        let replies = node.wire.pipeline(&["MULTI", "TIME", line, "EXEC"].map(words));
+        let replies = node.wire.lines(&["MULTI", "TIME", line, "EXEC"]);
         let both = &replies[3];
         let number = |reply: &Reply| reply.text().parse::<i64>().expect("a number");
         let now = number(&both[0][0]) * A_SECOND + number(&both[0][1]);

@@ -1,15 +1,15 @@
 //! Ends that the server knows, pins and blocks with FOR, in every answer that tells a time:
 //! at `retry_after_ms` the same request is granted if nobody else asks, and not 2 ms earlier.
 
-use crate::harness::{Reply, Server};
-use crate::limits::fixtures::{T0, acquire, assert_acquire, at_t0};
+use crate::harness::{Reply, Server, T0};
+use crate::limits::fixtures::{acquire, assert_acquire};
 use crate::queue::fixtures::{answered, queue, waits};
 use crate::support::{Dice, denied, granted};
 use std::time::{Duration, Instant};
 
 #[test]
 fn a_pin_that_ends_lets_the_call_through() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.ok("RL.PIN p 1/h FOR 10s");
     assert_eq!(acquire(&server, "p 100/s").granted, 1);
     assert_acquire(&server, "p 100/s", denied().limit(1).remaining(0).retry_ms(10_000));
@@ -24,7 +24,7 @@ fn a_pin_that_ends_lets_the_call_through() {
 
 #[test]
 fn what_the_call_s_own_limits_still_know_counts_after_the_pin() {
-    let server = at_t0();
+    let server = Server::at_t0();
     // The first usage of 2/m is its own; the pin's of 1/h is another's.
     assert_eq!(acquire(&server, "k 2/m COST 2").granted, 2);
     server.ok("RL.PIN k 1/h FOR 10s");
@@ -41,7 +41,7 @@ fn what_the_call_s_own_limits_still_know_counts_after_the_pin() {
 
 #[test]
 fn pins_without_an_end_and_blocks() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.ok("RL.PIN f 1/h");
     acquire(&server, "f 100/s");
     assert_eq!(acquire(&server, "f 100/s").retry_after_ms, 3_600_000);
@@ -73,7 +73,7 @@ fn pins_without_an_end_and_blocks() {
 /// because its block ends first, lets it through at no moment that a reply can name.
 #[test]
 fn a_pin_that_outlives_its_block_by_microseconds() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.ok("RL.BLOCK k FOR 5s");
     server.clock_advance(5);
     server.ok("RL.PIN k unlimited FOR 5s");
@@ -85,7 +85,7 @@ fn a_pin_that_outlives_its_block_by_microseconds() {
 
 #[test]
 fn every_command_knows_them() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.ok("RL.PIN {k}p 1/h FOR 10s");
     server.line("RL.ACQUIRE {k}p 100/s");
     for (command, at) in [
@@ -138,7 +138,7 @@ fn a_line_moves_when_the_pin_ends() {
 
 #[test]
 fn a_line_is_told_right_times_across_ends() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.ok("RL.PIN w 1/h FOR 10s");
     assert_eq!(acquire(&server, "w 100/s").granted, 1);
     // Two fit when the pin has ended; the third when their second is over.
@@ -159,7 +159,7 @@ fn a_line_is_told_right_times_across_ends() {
 
 #[test]
 fn blocks_and_pins_last_no_longer_than_they_should_where_the_clock_steps_back() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.clock_advance(3_600_000_000);
     server.ok("RL.BLOCK b FOR 30s");
     server.ok("RL.PIN p 1/h FOR 30s");
@@ -187,74 +187,84 @@ fn blocks_and_pins_last_no_longer_than_they_should_where_the_clock_steps_back() 
     assert_eq!(acquire(&server, "p 100/m COST 2").granted, 2);
 }
 
+const ANY_LIMITS: [&str; 12] = [
+    "3/s",
+    "5/10s:name=a",
+    "9/2s:name=a",
+    "bucket:4/5s",
+    "bucket:9/5s",
+    "fixed:3/4s",
+    "fixed:5/7s:name=b",
+    "fixed:4/3s:name=b",
+    "2/s,fixed:6/4s",
+    "unlimited",
+    "bucket:6/7s:name=c",
+    "bucket:3/2s:burst=9:name=c",
+];
+
+/// A grant, a reservation, a pin or a block.
+fn change_at_random(server: &Server, dice: &mut Dice, key: &str) {
+    let limits = dice.one_of(&ANY_LIMITS);
+    let command = match dice.below(7) {
+        0 => format!("RL.PIN {key} {limits} FOR {}ms", 1 + dice.below(8_000)),
+        1 => format!("RL.BLOCK {key} FOR {}ms", 1 + dice.below(8_000)),
+        2 => format!("RL.RESERVE 1 {key} {limits} TTL 3s COST {}", 1 + dice.below(3)),
+        _ => format!("RL.ACQUIRE {key} {limits} COST {}", 1 + dice.below(3)),
+    };
+    let reply = server.line(&command);
+    assert_eq!(reply.error(), None, "{command}");
+}
+
+/// The seconds of the header Retry-After, if RL.QUOTA has one.
+fn retry_after_s(server: &Server, request: &str) -> Option<i64> {
+    server.line(&format!("RL.QUOTA {request} HEADERS")).get("Retry-After").map(|s| s.text().parse().unwrap())
+}
+
+/// The longest wait in milliseconds that RL.QUOTA tells of a limit; `None` if the key is blocked.
+fn longest_wait_ms(server: &Server, request: &str) -> Option<i64> {
+    let rows = server.line(&format!("RL.QUOTA {request}"));
+    let waits: Option<Vec<_>> =
+        rows.items().iter().map(|row| row.get("retry_after_ms").map(|ms| ms.int())).collect();
+    let waits = waits?;
+    Some(if waits.contains(&-1) { -1 } else { waits.into_iter().max().unwrap_or(0) })
+}
+
 /// Whatever was granted, pinned and blocked: at the time that is told the request is
 /// granted, and not 2 ms earlier; RL.QUOTA tells the same and changes nothing.
 #[test]
 fn the_time_that_is_told_is_the_time() {
-    let texts = [
-        "3/s",
-        "5/10s:name=a",
-        "9/2s:name=a",
-        "bucket:4/5s",
-        "bucket:9/5s",
-        "fixed:3/4s",
-        "fixed:5/7s:name=b",
-        "fixed:4/3s:name=b",
-        "2/s,fixed:6/4s",
-        "unlimited",
-        "bucket:6/7s:name=c",
-        "bucket:3/2s:burst=9:name=c",
-    ];
     let mut dice = Dice::new(7);
-    let server = at_t0();
+    let server = Server::at_t0();
     server.ok("RL.POLICY SET pol 2/3s PREFIX pol:");
     let mut now = T0;
-    let mut seen = [0; 3];
+    let (mut granted, mut denied_for_ever, mut denied_for_a_time) = (0, 0, 0);
     for round in 0..700 {
-        let key = format!("{}{round}", if dice.below(3) == 0 { "pol:" } else { "k" });
-        let any = |dice: &mut Dice| texts[dice.below(texts.len() as i64) as usize];
+        let key = format!("{}{round}", if dice.once_in(3) { "pol:" } else { "k" });
         for _ in 0..dice.below(9) {
-            let limits = any(&mut dice);
-            match dice.below(7) {
-                0 => server.ok(&format!("RL.PIN {key} {} FOR {}ms", limits, 1 + dice.below(8_000))),
-                1 => server.ok(&format!("RL.BLOCK {key} FOR {}ms", 1 + dice.below(8_000))),
-                2 => {
-                    server.line(&format!("RL.RESERVE 1 {key} {limits} TTL 3s COST {}", 1 + dice.below(3)));
-                }
-                _ => {
-                    server.line(&format!("RL.ACQUIRE {key} {limits} COST {}", 1 + dice.below(3)));
-                }
-            }
-            let step = dice.below(1_500_000) - if dice.below(9) == 0 { 4_000_000 } else { 0 };
-            now += step;
+            change_at_random(&server, &mut dice, &key);
+            now += dice.below(1_500_000) - if dice.once_in(9) { 4_000_000 } else { 0 };
             server.clock_set(now);
         }
-        let (limits, cost) = (any(&mut dice), 1 + dice.below(9));
+        let (limits, cost) = (dice.one_of(&ANY_LIMITS), 1 + dice.below(9));
         let request = format!("{key} {limits} COST {cost}");
-        let quota = server.line(&format!("RL.QUOTA {request} HEADERS"));
-        let rows = server.line(&format!("RL.QUOTA {request}"));
-        let blocked = rows.items().last().is_some_and(|row| row.pairs().len() == 1);
-        let longest = rows.items().iter().take(rows.items().len() - usize::from(blocked));
-        let longest: Vec<i64> = longest.map(|row| row.field("retry_after_ms").int()).collect();
+        let (header, longest) = (retry_after_s(&server, &request), longest_wait_ms(&server, &request));
         let told = acquire(&server, &request);
-        let retry_after = quota.pairs().iter().find(|(name, _)| name.text() == "Retry-After").cloned();
-        let retry_after = retry_after.map(|(_, seconds)| seconds.text().parse::<i64>().unwrap());
         if told.granted > 0 {
-            assert_eq!(retry_after, None, "{request}");
-            seen[0] += 1;
+            assert_eq!(header, None, "{request}");
+            granted += 1;
             continue;
         }
-        if !blocked {
-            let longest = if longest.contains(&-1) { -1 } else { longest.into_iter().max().unwrap_or(0) };
-            assert_eq!(longest, told.retry_after_ms, "{request}: {rows:?} {told:?}");
-        }
+        assert!(
+            longest.is_none_or(|longest| longest == told.retry_after_ms),
+            "{request}: {longest:?} {told:?}"
+        );
         if told.retry_after_ms < 0 {
-            assert_eq!(retry_after, None, "{request}");
-            seen[1] += 1;
+            assert_eq!(header, None, "{request}");
+            denied_for_ever += 1;
             continue;
         }
-        seen[2] += 1;
-        assert_eq!(retry_after, Some((told.retry_after_ms + 999) / 1000), "{request}: {told:?}");
+        denied_for_a_time += 1;
+        assert_eq!(header, Some((told.retry_after_ms + 999) / 1000), "{request}: {told:?}");
         let earlier = told.retry_after_ms - 2;
         if earlier > 0 {
             server.clock_set(now + earlier * 1000);
@@ -267,7 +277,8 @@ fn the_time_that_is_told_is_the_time() {
         let granted = acquire(&server, &request);
         assert_eq!(granted.granted, cost, "{request}: told {told:?}, {granted:?}");
     }
-    assert!(seen.iter().all(|&times| times > 50), "{seen:?}");
+    let all = [granted, denied_for_ever, denied_for_a_time];
+    assert!(all.iter().all(|&times| times > 50), "{all:?}");
 }
 
 /// Several keys at once: the first denial after a step tells what the next ones tell.
@@ -278,7 +289,7 @@ fn the_first_denial_on_several_keys_knows_of_a_clock_that_stepped_back() {
         ("RL.RESERVE 1 {k}2 concurrent:1 TTL 1s ID held", "concurrent:1"),
         ("RL.ACQUIRE {k}2 1/s", "1/s"),
     ] {
-        let server = at_t0();
+        let server = Server::at_t0();
         server.clock_advance(20_000_000);
         server.line(ahead);
         server.clock_set(T0);
@@ -298,7 +309,7 @@ fn the_first_denial_on_several_keys_knows_of_a_clock_that_stepped_back() {
 #[test]
 fn ends_on_other_keys_count_beside_a_queue() {
     for call in ["RL.RESERVE 2 {k}q 1/2s {k}o 1/h TTL 1s", "RL.BATCH ALL 2 {k}q 1/2s 1 {k}o 1/h 1"] {
-        let server = at_t0();
+        let server = Server::at_t0();
         server.line("RL.ACQUIRE {k}q 1/2s");
         server.line("RL.ACQUIRE {k}o 1/h");
         server.ok("RL.PIN {k}o 100/s FOR 200ms");
@@ -314,7 +325,7 @@ fn ends_on_other_keys_count_beside_a_queue() {
 /// The breaker denies, and the limit grants now, but no more when the breaker admits the call.
 #[test]
 fn a_breaker_s_denial_knows_the_ends_of_its_limit() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.line("RL.ACQUIRE {x}l 1/h");
     server.line("CB.REPORT {x}b FAIL BREAKER 1:open=10s");
     server.ok("RL.PIN {x}l 100/s FOR 2s");

@@ -3,35 +3,28 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::harness::{Reply, Server, assert_same_data, call, eventually, wait_synced};
-use crate::limits::fixtures::{T0, at_t0};
+use crate::harness::{Reply, Server, T0, assert_same_data, call, eventually, wait_synced};
 use crate::support::Dice;
 
 const STATES: [&str; 5] = ["closed", "open", "half-open", "forced-open", "forced-closed"];
 
-#[track_caller]
-fn gauge(server: &Server, name: &str) -> i64 {
-    let text = server.info_field("floodgate", &format!("floodgate_{name}"));
-    text.parse().unwrap_or_else(|_| panic!("no number {name}"))
-}
-
 /// Breakers by state, in the order of [`STATES`].
 fn breakers(server: &Server) -> [i64; 5] {
-    STATES.map(|state| gauge(server, &format!("breakers_{}", state.replace('-', "_"))))
+    STATES.map(|state| server.counter(&format!("breakers_{}", state.replace('-', "_"))))
 }
 
 fn reservations(server: &Server) -> (i64, i64) {
-    (gauge(server, "reservations_held"), gauge(server, "reservations_expired"))
+    (server.counter("reservations_held"), server.counter("reservations_expired"))
 }
 
 /// What time alone counts: lost trials, to closed, to open.
 fn by_time(server: &Server) -> [i64; 3] {
-    ["breaker_lost_trials", "breaker_to_closed", "breaker_to_open"].map(|name| gauge(server, name))
+    ["breaker_lost_trials", "breaker_to_closed", "breaker_to_open"].map(|name| server.counter(name))
 }
 
 #[test]
 fn what_time_has_ended_is_gone() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.line("CB.FORCE mail OPEN FOR 1s");
     server.line("RL.RESERVE 1 llm 1000/d,concurrent:5 COST 10 TTL 1s ID dead");
     assert_eq!((breakers(&server), reservations(&server)), ([0, 0, 0, 1, 0], (1, 0)));
@@ -54,7 +47,7 @@ fn what_time_has_ended_is_gone() {
 
 #[test]
 fn a_breaker_that_nobody_calls_goes_through_all_that_time_does() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.line("CB.REPORT pay FAIL BREAKER 1:open=10s:lease=5s:backoff=2");
     assert_eq!(breakers(&server), [0, 1, 0, 0, 0]);
     server.clock_advance(10_000_000);
@@ -73,9 +66,9 @@ fn a_breaker_that_nobody_calls_goes_through_all_that_time_does() {
         server.clock_advance(advance);
         assert_eq!((breakers(&server), by_time(&server)), (state, counts));
     }
-    assert_eq!(gauge(&server, "breaker_to_half_open"), 1);
+    assert_eq!(server.counter("breaker_to_half_open"), 1);
     server.line("CB.ACQUIRE pay");
-    assert_eq!((by_time(&server), gauge(&server, "breaker_to_half_open")), ([1, 0, 2], 2));
+    assert_eq!((by_time(&server), server.counter("breaker_to_half_open")), ([1, 0, 2], 2));
 }
 
 #[test]
@@ -158,7 +151,7 @@ fn deleted_copied_renamed_flushed_reloaded() {
 
 #[test]
 fn on_a_replica_and_after_a_failover() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let replica = server.replica();
     replica.clock_set(T0);
     server.line("RL.RESERVE 1 llm 1000/d,concurrent:5 TTL 10s ID a");
@@ -181,7 +174,7 @@ fn on_a_replica_and_after_a_failover() {
 
 #[test]
 fn after_a_clock_that_stepped_back() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.line("CB.FORCE mail OPEN FOR 10s");
     server.line("RL.RESERVE 1 llm 1000/d,concurrent:5 TTL 10s ID a");
     for (at, states, held) in
@@ -325,7 +318,7 @@ impl<'s> GaugeHistory<'s> {
 /// each key, and what ended is counted once, whoever finds it.
 #[test]
 fn gauges_say_what_commands_say() {
-    let server = at_t0();
+    let server = Server::at_t0();
     for seed in 0..12 {
         let mut dice = Dice::new(seed);
         let start = T0 + i64::try_from(seed).unwrap() * 100_000_000_000;
@@ -374,7 +367,7 @@ fn in_database(server: &Server, database: u32, command: &str) -> Reply {
 /// Valkey 8.1 to 9.1.1 leave a client in the database of the key that modules are told of.
 #[test]
 fn a_client_stays_in_its_database() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let mut client = server.wire();
     client.line("SELECT 2");
     // From here on we are told of keys that come from elsewhere.
@@ -409,7 +402,7 @@ fn a_client_stays_in_its_database() {
 /// the transaction and after it, runs where the client is.
 #[test]
 fn a_transaction_stays_in_its_databases() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let mut client = server.wire();
     client.line("SELECT 2");
     client.line("CB.REPORT b FAIL BREAKER 1:open=1h");
@@ -451,7 +444,7 @@ fn a_transaction_stays_in_its_databases() {
 /// A script has a database of its own: first that of its caller.
 #[test]
 fn a_script_stays_in_its_database() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let mut client = server.wire();
     client.line("SELECT 2");
     client.line("CB.REPORT b FAIL BREAKER 1:open=1h");
@@ -482,7 +475,7 @@ fn a_script_stays_in_its_database() {
 fn the_first_copy_leaves_its_client_in_its_database() {
     for comes in ["RL.PIN k 6/s", "RL.BLOCK k FOREVER", "CB.REPORT k FAIL BREAKER 1:open=1h"] {
         for command in ["COPY k k DB 1 REPLACE", "COPY k k2 DB 1", "MOVE k 1"] {
-            let server = at_t0();
+            let server = Server::at_t0();
             assert!(server.line(comes).error().is_none(), "{comes}");
             assert_eq!(server.line(command), Reply::Int(1));
             server.line("SET here 2");
@@ -493,7 +486,7 @@ fn the_first_copy_leaves_its_client_in_its_database() {
 
 #[test]
 fn open_breakers_are_found_whatever_they_are_renamed_to() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let mut other = server.wire();
     other.line("SELECT 3");
     server.line("CB.REPORT a FAIL BREAKER 1:open=1h");
@@ -517,7 +510,7 @@ fn open_breakers_are_found_whatever_they_are_renamed_to() {
         assert!(reply.error().is_none(), "{command}: {reply:?}");
         assert_eq!((names(&server), measured(&server)), (set(expected), set(expected)), "after {command}");
     }
-    assert_eq!(gauge(&server, "breakers_open"), 1);
+    assert_eq!(server.counter("breakers_open"), 1);
     // After a reload, and restored, in whichever database.
     let payload = other.line("DUMP b");
     server.ok("DEBUG RELOAD");
@@ -532,7 +525,7 @@ fn open_breakers_are_found_whatever_they_are_renamed_to() {
 
 #[test]
 fn one_name_in_two_databases_stands_once() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let mut other = server.wire();
     other.line("SELECT 3");
     other.line("CB.REPORT x FAIL BREAKER 1:open=1h");
@@ -553,7 +546,7 @@ fn one_name_in_two_databases_stands_once() {
 /// A policy may change what a circuit is: RL.TOP says what CB.STATE says.
 #[test]
 fn a_changed_policy_shows_in_the_list() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.ok("RL.POLICY SET p 10/s PREFIX svc: BREAKER 1:open=1s:probes=2:lease=1m");
     server.line("CB.REPORT svc:a FAIL");
     server.clock_advance(1_000_000);
@@ -571,7 +564,7 @@ fn a_changed_policy_shows_in_the_list() {
 /// names nothing that would let a call through.
 #[test]
 fn a_callers_breaker_shows_in_the_list_as_it_stands() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.ok("RL.POLICY SET p 10/s PREFIX svc: BREAKER 1:open=1s:probes=1:lease=1m");
     let acquire = || server.line("CB.ACQUIRE svc:a 1:open=1s:probes=2:lease=1m");
     let state = || server.line("CB.STATE svc:a").field("state").text();

@@ -34,8 +34,7 @@ fn counted(server: &Server, commands: &[&str]) -> Vec<(String, u64)> {
 
 #[test]
 fn counters_by_outcome() {
-    let server = Server::start();
-    server.clock_set(1_800_000_000_000_000);
+    let server = Server::at_t0();
     let check = |commands: &[&str], expected: &[(&str, u64)]| {
         let mut wanted: Vec<_> = expected.iter().map(|&(name, n)| (name.to_owned(), n)).collect();
         wanted.sort();
@@ -128,12 +127,10 @@ fn a_replica_counts_what_it_applies() {
 fn limit_sets_are_swept() {
     let server = Server::start();
     let mut wire = server.wire();
-    let sets = || -> u64 { server.info_field("floodgate", "floodgate_limit_sets").parse().unwrap() };
+    let sets = || server.counter("limit_sets");
     for round in 0..5 {
-        let commands: Vec<Vec<String>> = (0..2000)
-            .map(|i| vec!["RL.ACQUIRE".into(), "one".into(), format!("9/h:name=n{round}-{i}")])
-            .collect();
-        wire.pipeline(&commands);
+        let commands: Vec<_> = (0..2000).map(|i| format!("RL.ACQUIRE one 9/h:name=n{round}-{i}")).collect();
+        wire.lines(&commands);
     }
     assert!(sets() < 3000, "{}", sets());
 }

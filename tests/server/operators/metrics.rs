@@ -61,8 +61,7 @@ fn a_map_in_resp3() {
 
 #[test]
 fn shadow_denials_by_limit() {
-    let server = Server::start();
-    server.clock_set(1_800_000_000_000_000);
+    let server = Server::at_t0();
     for _ in 0..4 {
         server.line("RL.ACQUIRE a 1/h:shadow,2/d:shadow:name=daily");
     }
@@ -97,8 +96,7 @@ fn owned(rows: &[(&str, i64)]) -> BTreeMap<String, i64> {
 
 #[test]
 fn every_command_that_takes_counts_under_labels() {
-    let server = Server::start();
-    server.clock_set(1_800_000_000_000_000);
+    let server = Server::at_t0();
     server.ok("RL.POLICY SET gold 1/h,1/d:shadow:name=trial");
     for (command, granted, denied, shadow) in [
         ("RL.ACQUIRE acquire @gold COST 1", 1, 0, 0),
@@ -143,8 +141,7 @@ fn every_command_that_takes_counts_under_labels() {
 
 #[test]
 fn a_waiter_counts_under_labels_when_it_is_served() {
-    let server = Server::start();
-    server.clock_set(1_800_000_000_000_000);
+    let server = Server::at_t0();
     server.ok("RL.POLICY SET slow fixed:1/s");
     server.line("RL.RESERVE 1 w @slow TTL 1h");
     let mut wire = server.wire();
@@ -176,8 +173,8 @@ fn possible_sum(buckets: Vec<(Reply, Reply)>) -> RangeInclusive<i64> {
 fn how_long_each_command_takes() {
     let server = Server::start();
     let mut wire = server.wire();
-    wire.pipeline(&vec![vec!["RL.ACQUIRE", "k", "1/h"]; 3000]);
-    wire.pipeline(&vec![vec!["cb.acquire", "b"]; 1000]);
+    wire.lines(&["RL.ACQUIRE k 1/h"; 3000]);
+    wire.lines(&["cb.acquire b"; 1000]);
     let metrics = server.line("RL.METRICS");
     let by_command = metrics.field("command_latency_us_by_command").pairs();
     let counts: BTreeMap<String, Vec<i64>> = by_command
@@ -206,8 +203,7 @@ fn how_long_each_command_takes() {
 fn how_long_commands_take() {
     let server = Server::start();
     let mut wire = server.wire();
-    let commands = vec![vec!["RL.ACQUIRE", "k", "1/h"]; 4000];
-    wire.pipeline(&commands);
+    wire.lines(&["RL.ACQUIRE k 1/h"; 4000]);
     let metrics = server.line("RL.METRICS");
     let timed = metrics.get("command_latency_count").unwrap().int();
     // One in sixteen of 4000.

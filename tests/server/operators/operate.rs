@@ -4,11 +4,11 @@ use crate::support::{denied, granted};
 use std::time::Duration;
 
 use crate::harness::{Reply, Server, assert_error_prefix};
-use crate::limits::fixtures::{acquire, assert_acquire, at_t0};
+use crate::limits::fixtures::{acquire, assert_acquire};
 
 #[test]
 fn a_block_denies_until_it_ends() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.ok("RL.BLOCK k FOR 30s");
     assert_acquire(&server, "k 10/s", denied().limit(10).remaining(0).retry_ms(30_000).reset_ms(0).blocked());
     assert_acquire(
@@ -36,7 +36,7 @@ fn a_block_denies_until_it_ends() {
 
 #[test]
 fn the_later_of_block_and_limits() {
-    let server = at_t0();
+    let server = Server::at_t0();
     assert_acquire(&server, "k 5/h COST 5", granted(5).limit(5).remaining(0).reset_ms(3_600_000));
     server.ok("RL.BLOCK k FOR 1000ms");
     assert_acquire(
@@ -65,7 +65,7 @@ fn the_later_of_block_and_limits() {
 
 #[test]
 fn a_block_that_has_ended_is_no_block() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.ok("RL.BLOCK k FOR 1s");
     server.clock_advance(1_000_000);
     assert_eq!(server.line("RL.UNBLOCK k"), Reply::Int(0));
@@ -78,7 +78,7 @@ fn a_block_that_has_ended_is_no_block() {
 
 #[test]
 fn a_pin_fixes_the_limits() {
-    let server = at_t0();
+    let server = Server::at_t0();
     assert_acquire(&server, "k 10/m COST 4", granted(4).limit(10).remaining(6).reset_ms(60_000));
     // Usage is found again under the pinned limits, and after them.
     server.ok("RL.PIN k 5/m");
@@ -107,7 +107,7 @@ fn a_pin_fixes_the_limits() {
 
 #[test]
 fn reset_forgets_usage_and_nothing_else() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.line("RL.ACQUIRE a 10/m COST 4");
     server.line("RL.ACQUIRE b 10/m,20/h COST 4");
     server.line("RL.ACQUIRE b 10/s");

@@ -245,20 +245,19 @@ fn a_changed_policy_holds_from_the_next_command_on_and_keeps_usage() {
     assert_eq!(server.line("RL.ACQUIRE k:1 20/m").rate_limit(), granted(1).limit(20).remaining(13));
     // Under a load of calls, none of which sees anything but the old or the new limits.
     let mut wire = server.wire();
-    let calls: Vec<Vec<String>> = (0..400)
-        .map(|n| match n % 40 {
-            0 => ["RL.POLICY", "SET", "a", if n % 80 == 0 { "1000/h" } else { "500/h" }]
-                .map(String::from)
-                .to_vec(),
-            _ => ["RL.ACQUIRE", "load", "@a"].map(String::from).to_vec(),
+    let calls: Vec<_> = (0..400)
+        .map(|n| match n % 80 {
+            0 => "RL.POLICY SET a 1000/h",
+            40 => "RL.POLICY SET a 500/h",
+            _ => "RL.ACQUIRE load @a",
         })
         .collect();
     let mut used = 0;
     let mut now = 0;
-    for (call, reply) in calls.iter().zip(wire.pipeline(&calls)) {
-        if call[0] == "RL.POLICY" {
+    for (call, reply) in calls.iter().zip(wire.lines(&calls)) {
+        if let Some(limits) = call.strip_prefix("RL.POLICY SET a ") {
             assert_eq!(reply, Reply::ok());
-            now = call[3].trim_end_matches("/h").parse().unwrap();
+            now = limits.trim_end_matches("/h").parse().unwrap();
         } else {
             used += 1;
             assert_eq!(reply.rate_limit(), granted(1).limit(now).remaining(now - used));
@@ -613,14 +612,14 @@ fn ten_thousand_policies_cost_no_more_than_ten() {
         assert_eq!(server.line("RL.ACQUIRE tenant:00003:x").rate_limit().limit, 1_000_003);
         assert_eq!(server.line("RL.ACQUIRE k @p7").rate_limit().limit, 1_000_007);
         let mut wire = server.wire();
-        let calls = |words: fn(usize) -> Vec<String>| (0..2000).map(words).collect::<Vec<_>>();
-        let by_prefix = calls(|n| vec!["RL.ACQUIRE".into(), format!("tenant:0000{}:x", n % 10)]);
-        let by_name = calls(|n| vec!["RL.ACQUIRE".into(), "k".into(), format!("@p{}", n % 2)]);
+        let calls = |line: fn(usize) -> String| (0..2000).map(line).collect::<Vec<_>>();
+        let by_prefix = calls(|n| format!("RL.ACQUIRE tenant:0000{}:x", n % 10));
+        let by_name = calls(|n| format!("RL.ACQUIRE k @p{}", n % 2));
         let mut best = [f64::MAX; 2];
         for _ in 0..8 {
             for (best, calls) in best.iter_mut().zip([&by_prefix, &by_name]) {
                 wire.line("CONFIG RESETSTAT");
-                wire.pipeline(calls);
+                wire.lines(calls);
                 let stats = server.info_field("commandstats", "cmdstat_rl.acquire");
                 let per_call = stats.split(',').find_map(|part| part.strip_prefix("usec_per_call=")).unwrap();
                 *best = best.min(per_call.parse().unwrap());

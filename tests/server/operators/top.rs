@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use crate::{
-    harness::{Reply, Server, Wire, assert_error, assert_error_prefix},
+    harness::{Reply, Server, T0, Wire, assert_error, assert_error_prefix},
     limits::access_log::logs,
+    queue::fixtures::waits,
     support::LoggedRequest,
 };
 
@@ -18,8 +19,7 @@ fn owned(rows: &[(&str, i64, i64)]) -> Vec<(String, i64, i64)> {
 
 #[test]
 fn granted_and_denied_by_every_command_that_takes() {
-    let server = Server::start();
-    server.clock_set(1_800_000_000_000_000);
+    let server = Server::at_t0();
     assert_eq!(server.line("RL.TOP DENIED"), Reply::Array(vec![]));
     for _ in 0..5 {
         server.line("RL.ACQUIRE a 2/h");
@@ -46,8 +46,7 @@ fn granted_and_denied_by_every_command_that_takes() {
 
 #[test]
 fn what_breakers_deny_counts() {
-    let server = Server::start();
-    server.clock_set(1_800_000_000_000_000);
+    let server = Server::at_t0();
     server.line("CB.REPORT down FAIL BREAKER 1:open=1m");
     for command in ["CB.ACQUIRE down", "CB.ACQUIRE down LIMIT e 9/h", "CB.ACQUIRE well 1"] {
         server.line(command);
@@ -60,8 +59,7 @@ fn what_breakers_deny_counts() {
 
 #[test]
 fn a_look_counts_nowhere() {
-    let server = Server::start();
-    server.clock_set(1_800_000_000_000_000);
+    let server = Server::at_t0();
     server.line("CL.THROTTLE t 0 1 60 0");
     server.line("CL.THROTTLE t 0 1 60");
     server.line("CL.THROTTLE t 0 1 60 0");
@@ -210,14 +208,13 @@ fn open_breakers_after_a_restart() {
 fn more_open_breakers_than_names_are_remembered() {
     let server = Server::with(&["--hz", "100"]);
     let mut wire = server.wire();
-    let fail = |from: usize, to: usize| -> Vec<Vec<String>> {
-        let words = |n: usize| format!("CB.REPORT b:{n} FAIL BREAKER 1:open=1h");
-        (from..to).map(|n| words(n).split(' ').map(str::to_owned).collect()).collect()
+    let fail = |from: usize, to: usize| -> Vec<String> {
+        (from..to).map(|n| format!("CB.REPORT b:{n} FAIL BREAKER 1:open=1h")).collect()
     };
-    wire.pipeline(&fail(0, 1100));
+    wire.lines(&fail(0, 1100));
     assert_eq!(server.line("RL.TOP OPEN 2048").items().len(), 1000);
     assert_eq!(server.line("RL.METRICS").field("breakers_open_since_ms").pairs().len(), 100);
-    assert_eq!(server.info_field("floodgate", "floodgate_breakers_open"), "1100");
+    assert_eq!(server.counter("breakers_open"), 1100);
     // The places of those that are gone are used again.
     for n in 0..500 {
         server.line(&format!("DEL b:{n}"));
@@ -238,8 +235,7 @@ fn said(server: &Server, command: &str) -> Vec<String> {
 
 #[test]
 fn what_operators_blocked_and_pinned() {
-    let server = Server::start();
-    server.clock_set(1_800_000_000_000_000);
+    let server = Server::at_t0();
     let blocked = || said(&server, "RL.TOP BLOCKED");
     let pinned = || said(&server, "rl.top pinned");
     assert_eq!((server.line("RL.TOP BLOCKED"), pinned()), (Reply::Array(vec![]), vec![]));
@@ -285,8 +281,7 @@ fn what_operators_blocked_and_pinned() {
 /// operators left behind finds it.
 #[test]
 fn what_operators_forced() {
-    let server = Server::start();
-    server.clock_set(1_800_000_000_000_000);
+    let server = Server::at_t0();
     let forced = || said(&server, "RL.TOP FORCED");
     assert_eq!(forced(), [""; 0]);
     server.ok("CB.FORCE calm CLOSED REASON migration");
@@ -315,8 +310,7 @@ fn what_operators_forced() {
 /// Also after the key was granted and listed while its pin and block were over.
 #[test]
 fn what_a_clock_step_back_makes_hold_again_is_listed() {
-    let server = Server::start();
-    server.clock_set(1_800_000_000_000_000);
+    let server = Server::at_t0();
     let acquired = || server.line("RL.ACQUIRE p 5/s").rate_limit().is_granted();
     let listed = |what: &str| said(&server, &format!("RL.TOP {what}"));
     server.ok("RL.PIN p 1/h FOR 10s");
@@ -338,13 +332,10 @@ fn what_a_clock_step_back_makes_hold_again_is_listed() {
 /// What is over makes room before there is none.
 #[test]
 fn blocks_that_are_over_leave_room_for_others() {
-    let server = Server::start();
-    server.clock_set(1_800_000_000_000_000);
+    let server = Server::at_t0();
     let block = |name: &str, count: u32, duration: &str| {
-        let all: Vec<Vec<String>> = (0..count)
-            .map(|n| ["RL.BLOCK", &format!("{name}{n}"), "FOR", duration].map(String::from).to_vec())
-            .collect();
-        server.wire().pipeline(&all);
+        let all: Vec<_> = (0..count).map(|n| format!("RL.BLOCK {name}{n} FOR {duration}")).collect();
+        server.wire().lines(&all);
     };
     block("over", 999, "5s");
     server.clock_advance(10_000_000);
@@ -421,8 +412,12 @@ fn names_that_an_aof_changes_are_listed_after_a_restart() {
     server.line("MOVE moved 3");
     let lists = || ["BLOCKED", "PINNED", "FORCED", "OPEN"].map(|list| format!("RL.TOP {list}"));
     let names = |server: &Server| {
-        lists()
-            .map(|list| said(server, &list).into_iter().map(|row| words(row).remove(0)).collect::<Vec<_>>())
+        lists().map(|list| {
+            said(server, &list)
+                .into_iter()
+                .map(|row| row.split(' ').next().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        })
     };
     let before = names(&server);
     assert_eq!(
@@ -469,24 +464,23 @@ fn a_copy_over_another_key_is_listed_since_the_same_time() {
 fn more_blocked_keys_than_names_are_remembered() {
     let server = Server::with(&["--hz", "100"]);
     let mut wire = server.wire();
-    let lines = |what: &str| -> Vec<Vec<String>> {
-        (0..1100).map(|n| what.replace('#', &n.to_string())).map(words).collect()
-    };
-    wire.pipeline(&lines("RL.BLOCK k:# FOR 1h"));
-    wire.pipeline(&lines("RL.PIN k:# 1/h FOR 1h"));
+    let for_each =
+        |what: &str| -> Vec<String> { (0..1100).map(|n| what.replace('#', &n.to_string())).collect() };
+    wire.lines(&for_each("RL.BLOCK k:# FOR 1h"));
+    wire.lines(&for_each("RL.PIN k:# 1/h FOR 1h"));
     assert_eq!(server.line("RL.TOP BLOCKED 2048").items().len(), 1000);
     assert_eq!(server.line("RL.TOP PINNED 2048").items().len(), 1000);
     assert_error(&server.line("RL.TOP PINNED 2049"), "ERR n must be a whole number from 1 to 2048");
-    wire.pipeline(&lines("RL.UNBLOCK k:#"));
-    wire.pipeline(&lines("RL.UNPIN k:#"));
+    wire.lines(&for_each("RL.UNBLOCK k:#"));
+    wire.lines(&for_each("RL.UNPIN k:#"));
     server.ok("RL.BLOCK new FOREVER");
     assert_eq!(said(&server, "RL.TOP BLOCKED"), ["new  -1"]);
     assert_eq!(said(&server, "RL.TOP PINNED"), [""; 0]);
     // Those whose time has come make room by themselves: looking would make it, too.
-    server.clock_set(1_800_000_000_000_000);
+    server.clock_set(T0);
     crate::harness::eventually(std::time::Duration::from_secs(30), "room for another", || {
         server.line("RL.UNBLOCK late");
-        wire.pipeline(&lines("RL.BLOCK k:# FOR 1s"));
+        wire.lines(&for_each("RL.BLOCK k:# FOR 1s"));
         server.clock_advance(1_000_000);
         std::thread::sleep(std::time::Duration::from_millis(50));
         server.ok("RL.BLOCK late FOREVER REASON x");
@@ -494,20 +488,11 @@ fn more_blocked_keys_than_names_are_remembered() {
     });
 }
 
-fn words(line: String) -> Vec<String> {
-    line.split(' ').map(str::to_owned).collect()
-}
-
 #[test]
 fn waiters_count_when_they_are_answered() {
-    let server = Server::start();
-    server.clock_set(1_800_000_000_000_000);
+    let server = Server::at_t0();
     server.line("RL.ACQUIRE w fixed:1/s");
-    let mut wire = server.wire();
-    wire.send_line("RL.ACQUIRE w fixed:1/s WAIT 5s");
-    crate::harness::eventually(std::time::Duration::from_secs(30), "it waits", || {
-        server.info_field("floodgate", "floodgate_waiting_now") == "1"
-    });
+    let mut wire = waits(&server, "RL.ACQUIRE w fixed:1/s WAIT 5s");
     assert_eq!(top(&server.line("RL.TOP GRANTED")), owned(&[("w", 1, 0)]));
     server.clock_advance(1_000_000);
     assert_eq!(wire.read()[0], Reply::Int(1));
@@ -611,15 +596,13 @@ fn true_top_of(log: &[LoggedRequest]) {
     let mut wire = server.wire();
     let (mut granted, mut denied) = (HashMap::<String, i64>::new(), HashMap::<String, i64>::new());
     for chunk in log.chunks(500) {
-        let commands: Vec<Vec<String>> = chunk
+        let commands: Vec<String> = chunk
             .iter()
             .flat_map(|(address, time)| {
-                let time = time.to_string();
-                [vec!["RL.DEBUG", "CLOCK", "SET", &time], vec!["RL.ACQUIRE", address, "30/m"]]
-                    .map(|words| words.into_iter().map(str::to_owned).collect())
+                [format!("RL.DEBUG CLOCK SET {time}"), format!("RL.ACQUIRE {address} 30/m")]
             })
             .collect();
-        for ((address, _), pair) in chunk.iter().zip(wire.pipeline(&commands).chunks(2)) {
+        for ((address, _), pair) in chunk.iter().zip(wire.lines(&commands).chunks(2)) {
             let counts = if pair[1][0] == Reply::Int(1) { &mut granted } else { &mut denied };
             *counts.entry(address.clone()).or_default() += 1;
         }

@@ -17,9 +17,9 @@ use std::{
 use floodgate::reference::pages::MOVING;
 
 use crate::{
-    breakers::fixtures::{Key, START, stopped},
+    breakers::fixtures::Key,
     clients::recipes::installed,
-    harness::{Reply, Server, call},
+    harness::{Reply, Server, T0, call},
 };
 
 /// A row of a table: the setting there, and the token that stands for it here;
@@ -99,7 +99,7 @@ type Known = (&'static str, fn(&Key<'_>));
 
 /// Tries each row of a table with what is known of it; none may be left out.
 fn known(heading: &str, known: &[Known]) {
-    let server = stopped();
+    let server = Server::at_t0();
     let rows = rows(heading);
     for row in &rows {
         let (_, tried) = known
@@ -275,7 +275,7 @@ fn from_polly() {
 /// `CL.THROTTLE k max_burst count period` and its token grant the same.
 #[test]
 fn from_redis_cell_by_token() {
-    let server = stopped();
+    let server = Server::at_t0();
     for (at, row) in rows("redis-cell").iter().enumerate() {
         let words: Vec<&str> = row.there.trim_matches('`').split(' ').collect();
         let ["CL.THROTTLE", "k", burst, count, period] = words[..] else { panic!("{row:?}") };
@@ -341,12 +341,12 @@ fn an_aof_of_redis_cell_loads() {
     assert_eq!(reply[..3], [1, 5, 0]);
 }
 
-/// Made with `RL.DEBUG CLOCK SET` at [`START`] on Redis 6.2.14, by 0.1.0. It
+/// Made with `RL.DEBUG CLOCK SET` at [`T0`] on Redis 6.2.14, by 0.1.0. It
 /// must load for ever: add another when the encoding changes, never this.
 #[test]
 fn a_dump_of_version_0_1_goes_on_where_it_was() {
     let server = Server::builder().data(moving("floodgate")).start();
-    server.clock_set(START);
+    server.clock_set(T0);
     for (command, reply) in [
         ("RL.ACQUIRE sliding 10/s,1000/h", granted(1).limit(10).remaining(6).reset_ms(1000)),
         ("RL.ACQUIRE bucket bucket:10/s:burst=50", granted(1).limit(50).remaining(29).reset_ms(2100)),

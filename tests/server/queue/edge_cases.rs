@@ -2,12 +2,10 @@
 //! in odd orders, clients that vanish, usage that is tracked, rights of others.
 
 use crate::harness::{
-    Program, Reply, Server, Wire, assert_error_prefix, assert_same_data, call, cluster, eventually,
+    Program, Reply, Server, T0, Wire, assert_error_prefix, assert_same_data, call, cluster, eventually,
     wait_synced,
 };
-use crate::queue::fixtures::{
-    MOMENT, NOON, SOON, answered, client_id, counter, queue, server, used, waiting_now, waits,
-};
+use crate::queue::fixtures::{MOMENT, SOON, answered, client_id, counter, queue, used, waiting_now, waits};
 use crate::support::denied;
 use std::time::Duration;
 
@@ -27,7 +25,7 @@ fn w5_an_overwritten_key_moves_its_line_at_once() {
         ("RENAME half k", false),
         ("RESTORE", false),
     ] {
-        let server = server();
+        let server = Server::at_t0();
         let mut wire = server.wire();
         for line in
             ["SET bits x", "RPUSH list 1", "SADD set 1", "GEOADD geo 0 0 a", "RL.ACQUIRE half 10/m COST 5"]
@@ -63,7 +61,7 @@ fn w5_an_overwritten_key_moves_its_line_at_once() {
 
 #[test]
 fn an_overwritten_key_of_another_database_is_another_key() {
-    let server = server();
+    let server = Server::at_t0();
     let mut other = server.wire();
     other.line("SELECT 5");
     for wire in [&mut server.wire(), &mut other] {
@@ -100,7 +98,7 @@ fn eventually_tracked(server: &Server, key: &str, expected: [i64; 4], what: &str
 #[test]
 fn a_tracked_key_counts_each_waiter_once_by_what_became_of_it() {
     let server = Server::builder().module_args(["enable-debug-command", "yes", "queue-max", "3"]).start();
-    server.clock_set(NOON);
+    server.clock_set(T0);
     let replica = server.replica();
     let mut wire = server.wire();
     wire.line("RL.ACQUIRE k 10/m COST 9 TRACK");
@@ -147,7 +145,7 @@ fn a_tracked_key_counts_each_waiter_once_by_what_became_of_it() {
 
 #[test]
 fn reservations_and_limited_breakers_count_on_a_tracked_key() {
-    let server = server();
+    let server = Server::at_t0();
     let replica = server.replica();
     let mut wire = server.wire();
     for key in ["a", "b"] {
@@ -197,7 +195,7 @@ fn times_that_are_up_while_clients_are_paused_are_counted_afterwards() {
 /// Five real seconds: nothing but real time can show it.
 #[test]
 fn the_servers_timer_alone_ends_a_wait() {
-    let server = server();
+    let server = Server::at_t0();
     server.line("RL.ACQUIRE k 1/h");
     // The module's clock stands still, and that ends nothing.
     let mut waiter = waits(&server, "RL.ACQUIRE k 1/h WAIT 50ms");
@@ -213,7 +211,7 @@ fn the_servers_timer_alone_ends_a_wait() {
 
 #[test]
 fn a_client_that_vanishes_once_it_is_chosen_disturbs_nobody() {
-    let server = server();
+    let server = Server::at_t0();
     let mut wire = server.wire();
     wire.line("RL.ACQUIRE k 10/20s COST 10");
     let mut all: Vec<(Wire, i64)> = (0..6)
@@ -228,14 +226,9 @@ fn a_client_that_vanishes_once_it_is_chosen_disturbs_nobody() {
         .collect();
     // In one go: time passes, so that the first two are chosen, and both are
     // killed before the server gets to send them anything.
-    let words = |line: String| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    let replies = wire.pipeline(&[
-        words("RL.DEBUG CLOCK ADVANCE 20000000".to_owned()),
-        words(format!("CLIENT KILL ID {}", all[0].1)),
-        words(format!("CLIENT KILL ID {}", all[1].1)),
-        words("RL.QUEUE k".to_owned()),
-        words("RL.REFUND k 5".to_owned()),
-    ]);
+    let kill = |client: usize| format!("CLIENT KILL ID {}", all[client].1);
+    let replies =
+        wire.lines(&["RL.DEBUG CLOCK ADVANCE 20000000", &kill(0), &kill(1), "RL.QUEUE k", "RL.REFUND k 5"]);
     assert_eq!(replies[3][0], Reply::Int(4), "the others wait on");
     // As with any reply that is lost on its way, what was granted is charged:
     // five of the ten were given back, and went to the next.
@@ -243,8 +236,7 @@ fn a_client_that_vanishes_once_it_is_chosen_disturbs_nobody() {
     all[3].0.assert_blocked_for(MOMENT);
     assert_eq!((used(&server, "k"), queue(&server, "k")[0]), (10, 3));
     // And one that is killed before it would be chosen is not charged.
-    let replies =
-        wire.pipeline(&[words("RL.REFUND k 5".to_owned()), words(format!("CLIENT KILL ID {}", all[3].1))]);
+    let replies = wire.lines(&["RL.REFUND k 5", &format!("CLIENT KILL ID {}", all[3].1)]);
     assert_eq!(replies, [Reply::Int(5), Reply::Int(1)]);
     assert_eq!(answered(&mut all[4].0).granted, 5);
     assert_eq!((used(&server, "k"), queue(&server, "k")[0]), (10, 1));
@@ -264,7 +256,7 @@ fn a_client_that_vanishes_once_it_is_chosen_disturbs_nobody() {
 #[test]
 fn a_waiter_that_is_killed_after_a_grant_to_another_leaves_nothing_behind() {
     for key in ["k", "k}"] {
-        let server = server();
+        let server = Server::at_t0();
         let _replica = server.replica();
         killed_after_a_grant(&server, key, "m");
     }
@@ -307,7 +299,7 @@ fn killed_after_a_grant(server: &Server, key: &str, other: &str) {
 
 #[test]
 fn waiters_whose_limits_are_gone_are_told_so() {
-    let server = server();
+    let server = Server::at_t0();
     let mut wire = server.wire();
     wire.line("RL.POLICY SET api 2/20s");
     wire.line("RL.ACQUIRE k @api COST 2");
@@ -330,7 +322,7 @@ fn waiters_whose_limits_are_gone_are_told_so() {
 
 #[test]
 fn a_limit_that_shrinks_sends_away_who_can_never_be_served() {
-    let server = server();
+    let server = Server::at_t0();
     let mut wire = server.wire();
     wire.line("RL.POLICY SET p 10/m PREFIX k");
     wire.line("RL.ACQUIRE k COST 10");
@@ -346,7 +338,7 @@ fn a_limit_that_shrinks_sends_away_who_can_never_be_served() {
 
 #[test]
 fn a_blocked_key_keeps_its_line_until_the_block_ends() {
-    let server = server();
+    let server = Server::at_t0();
     let mut wire = server.wire();
     wire.line("RL.BLOCK k FOR 10s");
     let mut first = waits(&server, "RL.ACQUIRE k 10/m WAIT 30s");
@@ -374,7 +366,7 @@ fn a_blocked_key_keeps_its_line_until_the_block_ends() {
 
 #[test]
 fn who_watches_or_caches_a_key_hears_of_a_grant_from_its_line() {
-    let server = server();
+    let server = Server::at_t0();
     server.line("CONFIG SET notify-keyspace-events KEA");
     server.line("RL.ACQUIRE k 10/m COST 10");
     let mut cache = server.wire3();
@@ -411,7 +403,7 @@ fn who_watches_or_caches_a_key_hears_of_a_grant_from_its_line() {
 
 #[test]
 fn transactions_and_scripts_move_lines_once_they_are_done() {
-    let server = server();
+    let server = Server::at_t0();
     let mut wire = server.wire();
     wire.line("RL.ACQUIRE k 10/m COST 10");
     let mut first = waits(&server, "RL.ACQUIRE k 10/m COST 4 WAIT 30s");
@@ -442,9 +434,9 @@ fn transactions_and_scripts_move_lines_once_they_are_done() {
 
 #[test]
 fn a_replica_that_takes_writes_keeps_no_lines() {
-    let server = server();
+    let server = Server::at_t0();
     let replica = server.replica_with(&["--replica-read-only", "no"]);
-    replica.clock_set(NOON);
+    replica.clock_set(T0);
     replica.line("RL.ACQUIRE own 1/m");
     assert_eq!(
         replica.line("RL.ACQUIRE own 1/m WAIT 30s").rate_limit(),
@@ -460,7 +452,7 @@ fn a_replica_that_takes_writes_keeps_no_lines() {
 
 #[test]
 fn memory_at_its_limit_holds_up_the_line() {
-    let server = server();
+    let server = Server::at_t0();
     server.line("RL.ACQUIRE k 10/m COST 10");
     let mut waiter = waits(&server, "RL.ACQUIRE k 10/m COST 4 WAIT 30s");
     server.config_set("maxmemory", "1");
@@ -474,7 +466,7 @@ fn memory_at_its_limit_holds_up_the_line() {
 
 #[test]
 fn lines_of_several_databases_are_several_lines() {
-    let server = server();
+    let server = Server::at_t0();
     let mut wires: Vec<Wire> = (0..4)
         .map(|db| {
             let mut wire = server.wire();
@@ -505,11 +497,11 @@ fn lines_of_several_databases_are_several_lines() {
 
 #[test]
 fn a_promoted_replica_serves_lines_of_its_own() {
-    let server = server();
+    let server = Server::at_t0();
     let replica = server.replica();
     server.line("RL.RESERVE 1 k concurrent:1 TTL 40s ID a");
     wait_synced(&server, &replica);
-    replica.clock_set(NOON);
+    replica.clock_set(T0);
     replica.ok("REPLICAOF NO ONE");
     let mut waiter = waits(&replica, "RL.RESERVE 1 k concurrent:1 TTL 5s ID b WAIT 30s");
     assert_eq!(
@@ -532,9 +524,9 @@ fn every_wait_is_counted_where_it_ended() {
     let server = Server::builder()
         .module_args(["enable-debug-command", "yes", "default-limit", "1/m:shadow,1/m:name=n"])
         .start();
-    server.clock_set(NOON);
+    server.clock_set(T0);
     server.ok("RL.POLICY SET p 1/m PREFIX p:");
-    let denied = |server: &Server| server.info_field("floodgate", "floodgate_acquire_denied");
+    let denied = |server: &Server| server.counter("acquire_denied");
     let policy = |server: &Server| {
         let by = call!(server, "RL.METRICS").field("denied_by_policy");
         by.get("p").map_or(0, |n| n.int())
@@ -542,10 +534,10 @@ fn every_wait_is_counted_where_it_ended() {
     server.line("RL.ACQUIRE p:1");
     let mut waiter = waits(&server, "RL.ACQUIRE p:1 WAIT 1s");
     server.line("RL.ACQUIRE p:1");
-    assert_eq!((denied(&server).as_str(), policy(&server)), ("1", 1), "behind the line");
+    assert_eq!((denied(&server), policy(&server)), (1, 1), "behind the line");
     server.clock_advance(1_000_000);
     assert_eq!(answered(&mut waiter).granted, 0);
-    assert_eq!((denied(&server).as_str(), policy(&server)), ("2", 2), "its time was up");
+    assert_eq!((denied(&server), policy(&server)), (2, 2), "its time was up");
     assert_eq!((counter(&server, "timed_out"), counter(&server, "served")), (1, 0));
 }
 
@@ -584,7 +576,7 @@ fn a_slot_handed_over_in_one_moment_takes_no_waiter_along() {
 /// A reservation is one, however often and in however many places its request waits.
 #[test]
 fn w5_retries_of_a_granted_reservation_leave_the_line_with_it() {
-    let server = server();
+    let server = Server::at_t0();
     let mut wire = server.wire();
     wire.line("RL.RESERVE 1 k concurrent:2 TTL 1h ID h1");
     wire.line("RL.RESERVE 1 k concurrent:2 TTL 1h ID h2");
@@ -615,7 +607,7 @@ fn w5_a_waiter_gets_the_reservation_of_its_id_as_soon_as_another_call_has_it() {
         "RL.RESERVE 2 other 5/m k 10/m:keep=50% TTL 1h ID a CRITICAL",
         "CB.ACQUIRE b 1 LIMIT k 10/m:keep=50% TTL 1h ID a CRITICAL",
     ] {
-        let server = server();
+        let server = Server::at_t0();
         let mut wire = server.wire();
         wire.line("RL.ACQUIRE k 10/m:keep=50% COST 5 TRACK");
         let _ahead = waits(&server, "RL.ACQUIRE k 10/m:keep=50% COST 4 WAIT 20s");
@@ -633,7 +625,7 @@ fn w5_a_waiter_gets_the_reservation_of_its_id_as_soon_as_another_call_has_it() {
 
 #[test]
 fn w5_a_wait_that_ends_finds_the_reservation_of_its_id() {
-    let server = server();
+    let server = Server::at_t0();
     let mut wire = server.wire();
     wire.line("RL.RESERVE 1 half 10/m:keep=50% COST 5 TTL 1h ID a");
     wire.line("RL.ACQUIRE k 10/m:keep=50% COST 5");

@@ -5,18 +5,9 @@ use crate::harness::{Server, Wire, call, eventually};
 use crate::support::RateLimitReply;
 use std::{process::Command, sync::Once, time::Duration};
 
-/// A whole second: slots of every period used here start at it.
-pub const NOON: i64 = 1_800_000_000_000_000;
 pub const SOON: Duration = Duration::from_secs(30);
 /// Long enough for a served client's reply to have come.
 pub const MOMENT: Duration = Duration::from_millis(30);
-
-/// A server whose clock stands at noon.
-pub fn server() -> Server {
-    let server = Server::start();
-    server.clock_set(NOON);
-    server
-}
 
 /// A new client that waits, and stands in line when this returns.
 #[track_caller]
@@ -33,7 +24,7 @@ pub fn waiting_now(server: &Server) -> i64 {
 }
 
 pub fn counter(server: &Server, name: &str) -> i64 {
-    server.info_field("floodgate", &format!("floodgate_waiting_{name}")).parse().expect("a number")
+    server.counter(&format!("waiting_{name}"))
 }
 
 /// The reply to a client that is answered now.
@@ -42,12 +33,10 @@ pub fn answered(wire: &mut Wire) -> RateLimitReply {
     wire.read_within(SOON).expect("an answer").rate_limit()
 }
 
+/// What is in use of the key's only limit.
 #[track_caller]
 pub fn used(server: &Server, key: &str) -> i64 {
-    match call!(server, "RL.QUOTA", key) {
-        reply if reply.is_nil() => 0,
-        reply => reply[0].field("used").int(),
-    }
+    call!(server, "RL.QUOTA", key).used().first().copied().unwrap_or(0)
 }
 
 /// Length, oldest wait, head's cost.

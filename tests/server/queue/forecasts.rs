@@ -1,11 +1,9 @@
 //! What a request behind a line is told: the time at which it is granted if nobody else asks.
 
-use crate::harness::{Reply, Server, Wire, eventually};
+use crate::harness::{Reply, Server, T0, Wire, eventually};
 use crate::histories::run_histories;
 use crate::models::queue::{Outcome, QueueKey, QueueModel, QueuedCall, Waiter};
-use crate::queue::fixtures::{
-    NOON, SOON, answered, client_id, counter, many_files, queue, server, waiting_now, waits,
-};
+use crate::queue::fixtures::{SOON, answered, client_id, counter, many_files, queue, waiting_now, waits};
 use crate::queue::histories::{call, command, ms, six};
 use crate::support::denied;
 use proptest::prelude::*;
@@ -23,7 +21,7 @@ fn throttled(server: &Server, key: &str, quantity: u64) -> Vec<Reply> {
 
 #[test]
 fn a_throttled_request_waits_for_the_line_and_then_for_its_own_units() {
-    let server = server();
+    let server = Server::at_t0();
     server.line("RL.ACQUIRE k 1/m");
     let _waiter = waits(&server, "RL.ACQUIRE k 1/m WAIT 30s");
     assert_eq!(throttled(&server, "k", 1), vec![Reply::ints(&[1, 5, 0, 60, 0]); 3]);
@@ -36,13 +34,13 @@ fn a_throttled_request_waits_for_the_line_and_then_for_its_own_units() {
     server.clock_advance(60_000_000);
     assert_eq!(answered(&mut waiter).granted, 1);
     assert_eq!(server.line("CL.THROTTLE m 4 1 60 3"), Reply::ints(&[1, 5, 1, 120, 240]));
-    server.clock_set(NOON + 180_000_000);
+    server.clock_set(T0 + 180_000_000);
     assert_eq!(server.line("CL.THROTTLE m 4 1 60 3"), Reply::ints(&[0, 5, 0, -1, 300]));
 }
 
 #[test]
 fn a_throttled_request_behind_a_line_goes_by_the_pin_and_by_what_follows_it() {
-    let server = server();
+    let server = Server::at_t0();
     server.ok("RL.PIN p 1/m");
     server.line("CL.THROTTLE p 4 1 60");
     let _waiter = waits(&server, "RL.ACQUIRE p 5/m WAIT 30s");
@@ -63,7 +61,7 @@ fn a_throttled_request_behind_a_line_goes_by_the_pin_and_by_what_follows_it() {
 
 #[test]
 fn headers_behind_a_line_go_by_the_limits_that_they_show() {
-    let server = server();
+    let server = Server::at_t0();
     server.line("RL.RESERVE 1 k concurrent:1,10/m TTL 90s ID a");
     server.line("RL.ACQUIRE k 1/m");
     let _waiter = waits(&server, "RL.ACQUIRE k 1/m WAIT 30s");
@@ -100,7 +98,7 @@ fn told_critical(server: &Server, limits: &str) -> Vec<i64> {
 
 #[test]
 fn a_critical_request_is_told_when_the_line_leaves_units_for_it() {
-    let server = server();
+    let server = Server::at_t0();
     server.line("RL.ACQUIRE k 1/s");
     let mut waiter = waits(&server, "RL.ACQUIRE k 1/s WAIT 20s");
     assert_eq!(told_critical(&server, "1/s"), [2000; 8], "the waiter has its unit after 1000 ms");
@@ -111,7 +109,7 @@ fn a_critical_request_is_told_when_the_line_leaves_units_for_it() {
 
 #[test]
 fn a_critical_request_overtakes_a_waiter_that_needs_more_than_comes_back_first() {
-    let server = server();
+    let server = Server::at_t0();
     server.line("RL.ACQUIRE k 3/s");
     server.clock_advance(400_000);
     server.line("RL.ACQUIRE k 3/s COST 2");
@@ -123,7 +121,7 @@ fn a_critical_request_overtakes_a_waiter_that_needs_more_than_comes_back_first()
 
 #[test]
 fn a_critical_request_behind_another_is_told_what_the_ordinary_line_takes_meanwhile() {
-    let server = server();
+    let server = Server::at_t0();
     server.line("RL.ACQUIRE k 1/s");
     let _waiter = waits(&server, "RL.ACQUIRE k 1/s WAIT 20s");
     let _critical = waits(&server, "RL.ACQUIRE k 1/s WAIT 20s CRITICAL");
@@ -133,7 +131,7 @@ fn a_critical_request_behind_another_is_told_what_the_ordinary_line_takes_meanwh
 
 #[test]
 fn a_critical_request_that_closes_a_limit_is_told_what_the_line_takes_then() {
-    let server = server();
+    let server = Server::at_t0();
     server.line("RL.ACQUIRE k 1/s:block=5s");
     let mut waiter = waits(&server, "RL.ACQUIRE k 1/s:block=5s WAIT 20s");
     let told = |retry_ms| {
@@ -151,7 +149,7 @@ fn a_critical_request_that_closes_a_limit_is_told_what_the_line_takes_then() {
 
 #[test]
 fn a_critical_wait_that_ends_is_told_what_the_line_takes() {
-    let server = server();
+    let server = Server::at_t0();
     server.line("RL.ACQUIRE k 1/s");
     let _ordinary = waits(&server, "RL.ACQUIRE k 1/s WAIT 20s");
     let mut critical = server.wire();
@@ -261,10 +259,10 @@ const QUICK: Duration = Duration::from_millis(40);
 fn compare_with_model(server: &Server, steps: &[Step]) -> u32 {
     let mut wire = server.wire();
     wire.line("FLUSHALL");
-    let (begun, mut model) = (Instant::now(), QueueModel::new(NOON.cast_unsigned(), 10));
+    let (begun, mut model) = (Instant::now(), QueueModel::new(T0.cast_unsigned(), 10));
     let (mut compared, mut part_ms) = (0, 150);
     for step in steps {
-        model.now = NOON.cast_unsigned() + begun.elapsed().as_micros() as u64;
+        model.now = T0.cast_unsigned() + begun.elapsed().as_micros() as u64;
         let (Step::Ask(call) | Step::Wait(call, _)) = step;
         let wait = model.wait(KEY, call);
         let outcome = model.arrives(KEY, call);

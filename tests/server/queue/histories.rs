@@ -2,10 +2,10 @@
 //! what, when and in which order, what is in use afterwards, and who still waits. Every reply is
 //! compared, with the time after which a request that is denied would be granted.
 
-use crate::harness::{Reply, Server, Wire, assert_same_data, eventually, wait_synced};
+use crate::harness::{Reply, Server, T0, Wire, assert_same_data, eventually, wait_synced};
 use crate::histories::{Transcript, run_histories};
 use crate::models::queue::{Outcome, PERIOD, QueueKey, QueueModel, QueuedCall, THROTTLE, Waiter};
-use crate::queue::fixtures::{MOMENT, NOON, SOON, client_id, counter, queue, used, waiting_now};
+use crate::queue::fixtures::{MOMENT, SOON, client_id, counter, queue, used, waiting_now};
 use crate::support::RateLimitReply;
 use proptest::option::weighted;
 use proptest::prelude::*;
@@ -201,8 +201,7 @@ struct History {
 
 impl History {
     fn begin() -> Self {
-        let server = Server::start();
-        server.clock_set(NOON);
+        let server = Server::at_t0();
         let replica = server.replica();
         server.ok(&format!("RL.POLICY SET p {} PREFIX q:", text(10)));
         let control = [0, 1].map(|db| {
@@ -210,7 +209,7 @@ impl History {
             wire.line(&format!("SELECT {db}"));
             wire
         });
-        let model = QueueModel::new(NOON.cast_unsigned(), 10);
+        let model = QueueModel::new(T0.cast_unsigned(), 10);
         Self { server, replica, control, model, transcript: Transcript::default() }
     }
 
@@ -505,7 +504,7 @@ impl History {
         // Each second serves the heads of all queues, at the least.
         while waiting_now(&self.server) > 0 {
             self.pass_to(self.model.now + 2 * PERIOD);
-            assert!(self.model.now < NOON.cast_unsigned() + 1000 * PERIOD, "nobody is forgotten");
+            assert!(self.model.now < T0.cast_unsigned() + 1000 * PERIOD, "nobody is forgotten");
         }
         self.pass_to(self.model.now + 60 * PERIOD);
         for mut waiter in waiters {

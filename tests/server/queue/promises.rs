@@ -1,9 +1,9 @@
 //! Random histories against the promise of retry_after_ms itself: the same request is granted then if
 //! nobody else asks, and not 2 ms earlier. Whoever waits has asked already.
 
-use crate::harness::{Reply, Server, Wire, eventually};
+use crate::harness::{Reply, Server, T0, Wire, eventually};
 use crate::histories::{Transcript, run_histories};
-use crate::queue::fixtures::{NOON, SOON, answered, waiting_now, waits};
+use crate::queue::fixtures::{SOON, answered, waiting_now, waits};
 use proptest::prelude::*;
 use proptest::sample::select;
 use std::cell::Cell;
@@ -187,8 +187,7 @@ fn pass(run: &mut impl FnMut(&str) -> Reply, ms: u64) {
 
 #[test]
 fn a_request_is_granted_when_told_beside_a_line_that_takes_units_first() {
-    let server = Server::start();
-    server.clock_set(NOON);
+    let server = Server::at_t0();
     let tried = Cell::new(0);
     run_histories(file!(), 1000, &history(), |history| {
         tried.set(tried.get() + u32::from(history.play(&server)));
@@ -200,8 +199,7 @@ fn a_request_is_granted_when_told_beside_a_line_that_takes_units_first() {
 /// limits of the call decide.
 #[test]
 fn a_joint_wait_looks_past_the_pin_of_a_key_with_a_line() {
-    let server = Server::start();
-    server.clock_set(NOON);
+    let server = Server::at_t0();
     server.line("RL.ACQUIRE m 1/10s");
     server.line("CB.REPORT b FAIL BREAKER 1:open=10s");
     server.line("RL.ACQUIRE l 1/h");
@@ -218,15 +216,14 @@ fn a_joint_wait_looks_past_the_pin_of_a_key_with_a_line() {
     }
     server.clock_advance(1_000_000);
     assert!(answered(&mut waiter).is_granted());
-    server.clock_set(NOON + 3_600_000_000);
+    server.clock_set(T0 + 3_600_000_000);
     assert_eq!(server.line("CB.ACQUIRE b 1:open=10s LIMIT l 1/h")[0], Reply::Int(1));
 }
 
 /// A reservation that exists already asks nothing of a line.
 #[test]
 fn a_reservation_behind_an_open_breaker_waits_for_no_line() {
-    let server = Server::start();
-    server.clock_set(NOON);
+    let server = Server::at_t0();
     let call = "CB.ACQUIRE b 1:open=10s LIMIT l concurrent:1 TTL 20s ID x";
     assert_eq!(server.line(call)[0], Reply::Int(1));
     server.line("CB.REPORT b FAIL");

@@ -2,11 +2,11 @@
 //! name, with clients that really block.
 
 use crate::harness::{
-    Reply, Server, Wire, assert_error, assert_error_prefix, assert_same_data, call, cluster, eventually,
+    Reply, Server, T0, Wire, assert_error, assert_error_prefix, assert_same_data, call, cluster, eventually,
     wait_synced,
 };
 use crate::queue::fixtures::{
-    MOMENT, NOON, SOON, answered, client_id, counter, many_files, queue, server, used, waiting_now, waits,
+    MOMENT, SOON, answered, client_id, counter, many_files, queue, used, waiting_now, waits,
 };
 use crate::support::{denied, granted};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 fn w1_a_thousand_waiters_are_served_in_order_and_on_time() {
     const COUNT: i64 = 1000;
     many_files();
-    let server = server();
+    let server = Server::at_t0();
     server.line("RL.ACQUIRE k bucket:1000/s COST 1000");
     let cost = |n: i64| n * 7919 % 7 + 1;
     let mut wires: Vec<Wire> = Vec::new();
@@ -30,7 +30,7 @@ fn w1_a_thousand_waiters_are_served_in_order_and_on_time() {
         }
     }
     assert_eq!(queue(&server, "k"), [COUNT, 0, cost(0)]);
-    let mut due = NOON;
+    let mut due = T0;
     for (n, wire) in (0i64..).zip(&mut wires) {
         due += cost(n) * 1000;
         server.clock_set(due - 1);
@@ -47,7 +47,7 @@ fn w1_many_lines_at_once() {
     const KEYS: i64 = 200;
     const EACH: i64 = 20;
     many_files();
-    let server = server();
+    let server = Server::at_t0();
     let mut wires = Vec::new();
     for n in 0..KEYS {
         server.line(&format!("RL.ACQUIRE k{n} 1/s"));
@@ -75,7 +75,7 @@ fn w1_many_lines_at_once() {
 
 #[test]
 fn w2_nobody_overtakes_but_the_critical() {
-    let server = server();
+    let server = Server::at_t0();
     let mut wire = server.wire();
     wire.line("RL.ACQUIRE k 10/s COST 8");
     // Two are left, but the head wants five; then three more, then nine.
@@ -143,7 +143,7 @@ fn w2_nobody_overtakes_but_the_critical() {
 
 #[test]
 fn w1_the_critical_are_served_first_and_in_order() {
-    let server = server();
+    let server = Server::at_t0();
     let mut wire = server.wire();
     let limit = "bucket:10/10s:keep=50%";
     let mut ask = |rest: &str| wire.line(&format!("RL.ACQUIRE k {limit} {rest}")).rate_limit();
@@ -179,7 +179,7 @@ fn w1_the_critical_are_served_first_and_in_order() {
 
 #[test]
 fn w3_more_than_there_ever_is_is_denied_at_once() {
-    let server = server();
+    let server = Server::at_t0();
     let mut wire = server.wire();
     assert_eq!(
         wire.line("RL.ACQUIRE k 10/s COST 11 WAIT 30s").rate_limit(),
@@ -272,7 +272,7 @@ fn w5_the_line_moves_on_at_once() {
         ("RELEASE", "RL.RELEASE r 1 k"),
         ("COMMIT", "RL.COMMIT r 1 k COST 1"),
     ] {
-        let server = server();
+        let server = Server::at_t0();
         let mut wire = server.wire();
         wire.line("RL.RESERVE 1 k 10/m COST 10 TTL 10s ID r");
         wire.line("RL.ACQUIRE fresh 10/m COST 1");
@@ -307,7 +307,7 @@ fn w5_the_line_moves_on_at_once() {
 
 #[test]
 fn w5_timeouts_kills_and_unblocks_forget_nobody() {
-    let server = server();
+    let server = Server::at_t0();
     let mut wire = server.wire();
     wire.line("RL.ACQUIRE k 10/m COST 8");
     let waiter = |cost: i64| {
@@ -380,7 +380,7 @@ fn w5_by_the_servers_own_clock() {
 fn w5_changed_settings_move_every_line() {
     let server =
         Server::builder().module_args(["enable-debug-command", "yes", "default-limit", "10/m"]).start();
-    server.clock_set(NOON);
+    server.clock_set(T0);
     if !server.at_least(7, 0) {
         return;
     }
@@ -398,7 +398,7 @@ fn w6_lines_are_bounded() {
     let server = Server::builder()
         .module_args(["enable-debug-command", "yes", "queue-max", "2", "waiters-max", "3", "wait-max", "10s"])
         .start();
-    server.clock_set(NOON);
+    server.clock_set(T0);
     let mut wire = server.wire();
     for key in ["a", "b", "c"] {
         wire.line(&format!("RL.ACQUIRE {key} 1/s"));
@@ -435,7 +435,7 @@ fn w6_lines_are_bounded() {
 
 #[test]
 fn w7_where_blocking_is_denied_wait_is_ignored() {
-    let server = server();
+    let server = Server::at_t0();
     let mut wire = server.wire();
     wire.line("RL.ACQUIRE k 1/s");
     wire.line("MULTI");
@@ -469,7 +469,7 @@ fn w7_where_blocking_is_denied_wait_is_ignored() {
 
 #[test]
 fn reservations_wait_for_places_and_units() {
-    let server = server();
+    let server = Server::at_t0();
     let mut wire = server.wire();
     let limits = "concurrent:1,100/m";
     wire.line(&format!("RL.RESERVE 1 k {limits} COST 10 TTL 5s ID a"));
@@ -499,14 +499,14 @@ fn reservations_wait_for_places_and_units() {
     assert_eq!(reply[1][0].rate_limit(), denied().limit(1).remaining(0).retry_ms(3000).reset_ms(3000));
     assert_error(&wire.line("RL.RESERVE 2 a 1/s b 1/s TTL 1s WAIT 1s"), "ERR WAIT works with one key only");
     // The forecasts of the line were never counted.
-    assert_eq!(server.info_field("floodgate", "floodgate_reservations_held"), "1");
-    assert_eq!(server.info_field("floodgate", "floodgate_reservations_expired"), "1");
+    assert_eq!(server.counter("reservations_held"), 1);
+    assert_eq!(server.counter("reservations_expired"), 1);
 }
 
 #[test]
 fn a_replica_and_a_restart_have_the_grants_at_their_own_times() {
     let mut server = Server::durable();
-    server.clock_set(NOON);
+    server.clock_set(T0);
     let replica = server.replica();
     server.line("RL.ACQUIRE k 10/m COST 10");
     server.line("SELECT 0");
@@ -529,15 +529,15 @@ fn a_replica_and_a_restart_have_the_grants_at_their_own_times() {
     let before = crate::harness::snapshot(&server);
     server.kill9();
     server.restart();
-    server.clock_set(NOON);
+    server.clock_set(T0);
     assert_eq!(crate::harness::snapshot(&server), before);
 }
 
 #[test]
 fn a_master_that_becomes_a_replica_unblocks_its_waiters() {
-    let server = server();
+    let server = Server::at_t0();
     let replica = server.replica();
-    replica.clock_set(NOON);
+    replica.clock_set(T0);
     server.line("RL.ACQUIRE k 1/m");
     let mut all: Vec<Wire> = (0..100).map(|_| waits(&server, "RL.ACQUIRE k 1/m WAIT 30s")).collect();
     assert_eq!(queue(&replica, "k")[0], 0);
@@ -571,7 +571,7 @@ fn nothing_is_written_while_clients_are_paused() {
 
 #[test]
 fn a_server_shuts_down_while_clients_wait() {
-    let mut server = server();
+    let mut server = Server::at_t0();
     server.line("RL.ACQUIRE k 1/m");
     let all: Vec<Wire> = (0..20).map(|_| waits(&server, "RL.ACQUIRE k 1/m WAIT 30s")).collect();
     server.stop_save();
@@ -579,13 +579,13 @@ fn a_server_shuts_down_while_clients_wait() {
         assert!(wire.closes_within(SOON));
     }
     server.restart();
-    server.clock_set(NOON);
+    server.clock_set(T0);
     assert_eq!((waiting_now(&server), used(&server, "k")), (0, 1), "nothing was charged");
 }
 
 #[test]
 fn a_key_of_another_type_sends_the_line_away() {
-    let server = server();
+    let server = Server::at_t0();
     server.line("RL.ACQUIRE k 1/m");
     let mut waiter = waits(&server, "RL.ACQUIRE k 1/m WAIT 30s");
     server.line("SET text 1");
@@ -601,7 +601,7 @@ fn a_slot_that_moves_away_answers_moved() {
     let masters = cluster.masters();
     let to = masters.iter().find(|node| node.port() != from.port()).expect("another node");
     let slot = cluster.slot("k");
-    from.clock_set(NOON);
+    from.clock_set(T0);
     from.line("RL.ACQUIRE k 10/m COST 10");
     let mut all: Vec<Wire> = (0..20).map(|_| waits(from, "RL.ACQUIRE k 10/m COST 2 WAIT 30s")).collect();
     to.ok(&format!("CLUSTER SETSLOT {slot} IMPORTING {}", from.node_id()));
@@ -615,7 +615,7 @@ fn a_slot_that_moves_away_answers_moved() {
     for wire in &mut all {
         assert_error_prefix(&wire.read(), "MOVED");
     }
-    to.clock_set(NOON);
+    to.clock_set(T0);
     assert_eq!(used(to, "k"), 10, "nothing was charged");
     assert_eq!(waiting_now(from), 0);
     // They stand in line again where the key is now.
@@ -626,7 +626,7 @@ fn a_slot_that_moves_away_answers_moved() {
 
 #[test]
 fn w5_a_changed_policy_moves_every_line() {
-    let server = server();
+    let server = Server::at_t0();
     server.ok("RL.POLICY SET small 10/m PREFIX p:");
     server.line("RL.ACQUIRE p:1 COST 10");
     let mut waiter = waits(&server, "RL.ACQUIRE p:1 COST 3 WAIT 30s");

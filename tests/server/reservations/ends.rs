@@ -1,7 +1,8 @@
 //! When reservations end: by a clock that steps, and many together.
 
-use crate::harness::{Reply, Server, assert_same_data, wait_synced};
-use crate::limits::fixtures::{T0, acquire, at_t0};
+use crate::harness::{Reply, Server, T0, assert_same_data, wait_synced};
+use crate::limits::fixtures::acquire;
+use crate::queue::fixtures::waits;
 
 const HOUR: i64 = 3_600_000_000;
 const SECOND: i64 = 1_000_000;
@@ -20,7 +21,7 @@ fn left(server: &Server, key: &str) -> Vec<i64> {
 
 #[test]
 fn a_reservation_ends_its_own_length_after_a_step() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.clock_advance(HOUR);
     server.line("RL.RESERVE 1 k concurrent:1 TTL 60s ID a");
     server.clock_set(T0);
@@ -45,7 +46,7 @@ fn a_reservation_ends_its_own_length_after_a_step() {
 
 #[test]
 fn what_was_granted_before_now_ends_as_it_would() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.line("RL.RESERVE 1 k concurrent:3 TTL 2h ID old");
     server.clock_advance(HOUR);
     server.line("RL.RESERVE 1 k concurrent:3 TTL 60s ID new");
@@ -68,7 +69,7 @@ fn what_was_granted_before_now_ends_as_it_would() {
 #[test]
 fn a_step_brings_no_ended_reservation_back() {
     for noted in [true, false] {
-        let server = at_t0();
+        let server = Server::at_t0();
         server.line("RL.RESERVE 1 k 100/d,concurrent:2 COST 5 TTL 60s ID a");
         server.line("RL.RESERVE 1 k 100/d,concurrent:2 COST 5 TTL 2h ID b");
         server.clock_advance(HOUR);
@@ -87,7 +88,7 @@ fn a_step_brings_no_ended_reservation_back() {
 
 #[test]
 fn a_replica_sees_the_step_that_its_master_saw() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let replica = server.replica();
     replica.clock_set(T0);
     server.clock_advance(HOUR);
@@ -113,7 +114,7 @@ fn a_replica_sees_the_step_that_its_master_saw() {
 /// Whoever looks, or is denied by a limit far below what is held, waits for none of it.
 #[test]
 fn looks_and_denials_cost_the_same_however_many_are_held() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.config_set("lua-time-limit", "0");
     // Each with an end of its own.
     let fill = "for n=1,100000 do redis.call('RL.RESERVE','1','many','concurrent:200000','TTL',3600000+n..'ms','ID','r'..n) end";
@@ -122,9 +123,7 @@ fn looks_and_denials_cost_the_same_however_many_are_held() {
     let mut wire = server.wire();
     let mut micros = |command: &str, key: &str| {
         server.ok("CONFIG RESETSTAT");
-        let lines: Vec<Vec<String>> =
-            (0..300).map(|_| command.replace('~', key).split(' ').map(str::to_owned).collect()).collect();
-        wire.pipeline(&lines);
+        wire.lines(&vec![command.replace('~', key); 300]);
         let name = command.split(' ').next().expect("a command").to_lowercase();
         let told = server.info_field("commandstats", &format!("cmdstat_{name}"));
         let each = told.split(',').find_map(|field| field.strip_prefix("usec_per_call="));
@@ -146,15 +145,11 @@ fn looks_and_denials_cost_the_same_however_many_are_held() {
 /// that is: a line on it costs next to nothing.
 #[test]
 fn a_line_copies_nothing_of_what_is_held() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.config_set("lua-time-limit", "0");
     let fill = "for n=1,20000 do redis.call('RL.RESERVE','1','k','1000000/d,concurrent:200000','TTL','1h','ID','r'..n) end";
     assert!(server.call(&["EVAL", fill, "1", "k"]).error().is_none());
-    let mut waiter = server.wire();
-    waiter.send_line("RL.ACQUIRE k 100/d COST 50 WAIT 30s");
-    crate::harness::eventually(std::time::Duration::from_secs(30), "it waits", || {
-        server.info_field("floodgate", "floodgate_waiting_now") == "1"
-    });
+    let _waiter = waits(&server, "RL.ACQUIRE k 100/d COST 50 WAIT 30s");
     let used = || server.info_field("memory", "used_memory").parse::<i64>().expect("a number");
     for n in 1..5 {
         assert_eq!(server.line(&format!("RL.COMMIT r{n} 1 k")), Reply::Int(1));
@@ -169,14 +164,14 @@ fn a_line_copies_nothing_of_what_is_held() {
 /// One command notes few of them; what is seen depends on none of that.
 #[test]
 fn a_hundred_thousand_end_together() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.config_set("lua-time-limit", "0");
     let fill = "for n=1,100000 do redis.call('RL.RESERVE','1','k','1000000/d,concurrent:200000','TTL','60s','ID','r'..n) end";
     assert!(server.call(&["EVAL", fill, "1", "k"]).error().is_none());
-    let info = |name: &str| server.info_field("floodgate", &format!("floodgate_{name}"));
-    assert_eq!((info("reservations_held"), info("reservations_expired")), ("100000".into(), "0".into()));
+    let info = |name: &str| server.counter(name);
+    assert_eq!((info("reservations_held"), info("reservations_expired")), (100_000, 0));
     server.clock_advance(60 * SECOND);
-    assert_eq!((info("reservations_held"), info("reservations_expired")), ("0".into(), "100000".into()));
+    assert_eq!((info("reservations_held"), info("reservations_expired")), (0, 100_000));
     let places = || server.line("RL.QUOTA k concurrent:200000")[0].field("used").int();
     assert_eq!(places(), 0);
     assert_eq!(left(&server, "k"), [] as [i64; 0]);

@@ -1,8 +1,8 @@
 //! Whose units are whose: settling gives back what the reservation took and nothing of
 //! anybody else, whatever came between.
 
-use crate::harness::{Reply, Server, assert_error_prefix, assert_same_data, snapshot, wait_synced};
-use crate::limits::fixtures::{acquire, at_t0, used};
+use crate::harness::{Reply, Server, T0, assert_error_prefix, assert_same_data, snapshot, wait_synced};
+use crate::limits::fixtures::{acquire, used};
 
 const MINUTE: i64 = 60_000_000;
 const ALGORITHMS: [&str; 3] = ["10/m", "bucket:10/m", "fixed:10/m"];
@@ -22,7 +22,7 @@ fn reserve(server: &Server, key: &str, limits: &str, cost: u64, id: &str) {
 fn a_settlement_undoes_no_later_grant() {
     for limits in ALGORITHMS {
         for settle in ["RL.RELEASE a 1 k", "RL.COMMIT a 1 k COST 0"] {
-            let server = at_t0();
+            let server = Server::at_t0();
             reserve(&server, "k", limits, 10, "a");
             server.clock_advance(MINUTE);
             if limits == "10/m" {
@@ -38,7 +38,7 @@ fn a_settlement_undoes_no_later_grant() {
 /// Of a bucket the oldest units come back first.
 #[test]
 fn what_has_come_back_is_not_given_back() {
-    let server = at_t0();
+    let server = Server::at_t0();
     reserve(&server, "k", "bucket:10/m", 6, "a");
     assert_eq!(granted(&server, "k bucket:10/m COST 4"), 4);
     server.clock_advance(MINUTE / 2);
@@ -57,7 +57,7 @@ fn what_has_come_back_is_not_given_back() {
 #[test]
 fn a_refund_takes_the_newest_whoever_took_them() {
     for limits in ALGORITHMS {
-        let server = at_t0();
+        let server = Server::at_t0();
         reserve(&server, "k", limits, 6, "a");
         assert_eq!(granted(&server, &format!("k {limits} COST 2")), 2);
         // The two of somebody, and one of the reservation's.
@@ -83,7 +83,7 @@ fn a_refund_takes_the_newest_whoever_took_them() {
 
 #[test]
 fn what_a_limit_lost_with_its_algorithm_is_lost() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let reply = server.line("RL.RESERVE 1 b 10/m:name=x COST 5 TTL 180s ID r1");
     assert!(!reply[0].is_nil());
     assert_eq!(granted(&server, "b fixed:10/m:name=x COST 10"), 10);
@@ -95,7 +95,7 @@ fn what_a_limit_lost_with_its_algorithm_is_lost() {
 #[test]
 fn a_name_finds_its_units_under_another_count_and_period() {
     for limits in ALGORITHMS {
-        let server = at_t0();
+        let server = Server::at_t0();
         let (first, second) = (format!("{limits}:name=x"), limits.replace("10/m", "20/h") + ":name=x");
         reserve(&server, "k", &first, 5, "a");
         assert_eq!(granted(&server, &format!("k {second} COST 4")), 4);
@@ -108,7 +108,7 @@ fn a_name_finds_its_units_under_another_count_and_period() {
 #[test]
 fn a_limit_that_is_not_listed_now_is_settled_too() {
     for limits in ALGORITHMS {
-        let server = at_t0();
+        let server = Server::at_t0();
         let named = format!("{limits}:name=a");
         reserve(&server, "k", &named, 5, "r");
         granted(&server, "k 20/h");
@@ -121,7 +121,7 @@ fn a_limit_that_is_not_listed_now_is_settled_too() {
 
 #[test]
 fn every_key_of_a_hierarchy_is_settled_by_its_own() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let reserve =
         "RL.RESERVE 3 {t}org bucket:100/m {t}team fixed:50/m {t}user 10/m,concurrent:2 COST 10 TTL 10m ID a";
     assert!(!server.line(reserve)[0].is_nil());
@@ -139,7 +139,7 @@ fn every_key_of_a_hierarchy_is_settled_by_its_own() {
 
 #[test]
 fn what_was_reset_is_not_given_back() {
-    let server = at_t0();
+    let server = Server::at_t0();
     reserve(&server, "k", "10/m", 10, "a");
     server.line("RL.RESET k");
     assert_eq!(granted(&server, "k 10/m COST 10"), 10);
@@ -149,7 +149,7 @@ fn what_was_reset_is_not_given_back() {
 
 #[test]
 fn a_late_report_corrects_its_own_units() {
-    let server = at_t0();
+    let server = Server::at_t0();
     assert!(!server.line("RL.RESERVE 1 k bucket:10/m COST 6 TTL 1s ID a")[0].is_nil());
     assert_eq!(granted(&server, "k bucket:10/m COST 4"), 4);
     server.clock_advance(12_000_000);
@@ -168,7 +168,7 @@ fn a_late_report_corrects_its_own_units() {
 
 #[test]
 fn calls_are_refunded_as_calls() {
-    let server = at_t0();
+    let server = Server::at_t0();
     for _ in 0..60 {
         assert_eq!(granted(&server, "t 90000/m,60/m:per=call COST 100"), 100);
     }
@@ -186,7 +186,7 @@ fn calls_are_refunded_as_calls() {
 
 #[test]
 fn a_refund_goes_to_the_limits_that_are_named() {
-    let server = at_t0();
+    let server = Server::at_t0();
     granted(&server, "k 100/m,50/h COST 5");
     assert_eq!(server.line("RL.REFUND k 3 50/h"), Reply::Int(3));
     assert_eq!(used(&server, "k", "100/m,50/h"), [5, 2]);
@@ -217,10 +217,9 @@ fn a_refund_goes_to_the_limits_that_are_named() {
 /// What is stored knows whose units are whose, and so does a replica.
 #[test]
 fn who_has_what_survives() {
-    let server = Server::start();
-    server.clock_set(crate::limits::fixtures::T0);
+    let server = Server::at_t0();
     let replica = server.replica();
-    replica.clock_set(crate::limits::fixtures::T0);
+    replica.clock_set(T0);
     let limits = "10/m,bucket:20/m,fixed:30/h:per=call,concurrent:9";
     for (id, cost) in [("c", 3), ("a", 2), ("b", 1)] {
         reserve(&server, "k", limits, cost, id);

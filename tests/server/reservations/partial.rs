@@ -1,10 +1,10 @@
 //! RL.RESERVE … PARTIAL: the most that all limits of all keys can give, the same on each.
 
 use crate::harness::{
-    Reply, Server, assert_error, assert_error_prefix, assert_same_data, assert_survives_kill, snapshot,
+    Reply, Server, T0, assert_error, assert_error_prefix, assert_same_data, assert_survives_kill, snapshot,
     wait_synced,
 };
-use crate::limits::fixtures::{acquire, at_t0, used};
+use crate::limits::fixtures::{acquire, used};
 use crate::queue::fixtures::waits;
 use crate::support::{Dice, denied, granted};
 
@@ -22,7 +22,7 @@ fn granted_units(server: &Server, command: &str) -> Vec<i64> {
 
 #[test]
 fn every_key_gives_as_much_as_the_one_that_can_give_least() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let (org, project, user) = ("100/m", "50/m,concurrent:2", "bucket:10/m,3/m:per=call");
     assert_eq!(acquire(&server, "org 100/m COST 40").granted, 40);
     assert_eq!(acquire(&server, &format!("user {user} COST 3")).granted, 3);
@@ -61,7 +61,7 @@ fn every_key_gives_as_much_as_the_one_that_can_give_least() {
 /// On one key it decides as RL.ACQUIRE … PARTIAL does, whatever the limits.
 #[test]
 fn one_key_grants_what_acquire_would() {
-    let server = at_t0();
+    let server = Server::at_t0();
     for limits in [
         "10/m",
         "1000/m",
@@ -96,7 +96,7 @@ fn one_key_grants_what_acquire_would() {
 
 #[test]
 fn only_a_reply_of_nothing_closes() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let ask = |id: &str| format!("RL.RESERVE 2 k 10/m:block=5m other 100/m COST 8 TTL 10m ID {id} PARTIAL");
     assert_eq!(granted_units(&server, &ask("a")), [8; 2]);
     assert_eq!(granted_units(&server, &ask("b")), [2; 2], "less than asked for is no denial");
@@ -115,7 +115,7 @@ fn only_a_reply_of_nothing_closes() {
 
 #[test]
 fn the_same_id_again_is_what_was_granted_then() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let ask = |tail: &str| format!("RL.RESERVE 2 k 10/m l 100/m TTL 30s ID a {tail}");
     server.line("RL.ACQUIRE k 10/m COST 4");
     assert_eq!(granted_units(&server, &ask("COST 50 PARTIAL")), [6; 2]);
@@ -142,9 +142,9 @@ fn the_same_id_again_is_what_was_granted_then() {
 #[test]
 fn it_is_settled_at_what_was_granted() {
     let mut server = Server::durable();
-    server.clock_set(crate::limits::fixtures::T0);
+    server.clock_set(T0);
     let replica = server.replica();
-    replica.clock_set(crate::limits::fixtures::T0);
+    replica.clock_set(T0);
     for (settle, left, used_now) in [
         ("RL.COMMIT ID 1 k", 6, 0),
         ("RL.COMMIT ID 1 k COST 6", 6, 0),
@@ -166,7 +166,7 @@ fn it_is_settled_at_what_was_granted() {
         assert_same_data(&server, &replica);
     }
     assert_eq!(granted_units(&server, "RL.RESERVE 1 k 10/m COST 50 TTL 1m ID ID PARTIAL"), [6]);
-    assert_survives_kill(&mut server, Some(crate::limits::fixtures::T0));
+    assert_survives_kill(&mut server, Some(T0));
     assert_eq!(server.line("RL.COMMIT ID 1 k COST 1"), Reply::Int(1));
     assert_eq!(used(&server, "k", "10/m"), [5]);
 }
@@ -184,7 +184,7 @@ fn a_shadow_limit_that_gives_less_is_settled_by_what_it_gave() {
         ("RL.COMMIT a 1 k", [7, 7, 7, 1]),
         ("RL.COMMIT a 1 k COST 12", [12, 10, 12, 1]),
     ] {
-        let server = at_t0();
+        let server = Server::at_t0();
         assert_eq!(
             granted_units(&server, &format!("RL.RESERVE 1 k {limits} COST 7 TTL 1m ID a PARTIAL")),
             [7]
@@ -203,7 +203,7 @@ fn a_shadow_limit_that_gives_less_is_settled_by_what_it_gave() {
 
 #[test]
 fn it_does_not_wait() {
-    let server = at_t0();
+    let server = Server::at_t0();
     assert_error_prefix(
         &server.line("RL.RESERVE 1 k 10/m TTL 1m PARTIAL WAIT 1s"),
         "ERR syntax error: PARTIAL and WAIT exclude each other",
@@ -236,7 +236,7 @@ fn it_does_not_wait() {
 /// What is granted would be granted without PARTIAL, and one unit more would not.
 #[test]
 fn it_is_the_most_that_fits() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let mut dice = Dice::told();
     let menu = [
         "7/m",

@@ -1,9 +1,9 @@
 //! `concurrent:N:per=cost`: a reservation holds as many places as it costs.
 
 use crate::harness::{
-    Reply, Server, assert_error_prefix, assert_same_data, assert_survives_kill, wait_synced,
+    Reply, Server, T0, assert_error_prefix, assert_same_data, assert_survives_kill, wait_synced,
 };
-use crate::limits::fixtures::{T0, at_t0, used};
+use crate::limits::fixtures::used;
 use crate::queue::fixtures::{queue, waits};
 use crate::support::{Dice, RateLimitReply, denied, granted};
 
@@ -18,7 +18,7 @@ fn reserve(server: &Server, command: &str) -> RateLimitReply {
 
 #[test]
 fn a_reservation_holds_its_cost() {
-    let server = at_t0();
+    let server = Server::at_t0();
     assert_eq!(
         reserve(&server, &format!("k {BOTH} COST 60 TTL 9s ID a")),
         granted(60).limit(3).remaining(2).reset_ms(9000)
@@ -65,7 +65,7 @@ fn any_settlement_frees_all_of_it() {
         "RL.COMMIT a 1 k COST 1000000000000",
         "RL.RELEASE a 1 k",
     ] {
-        let server = at_t0();
+        let server = Server::at_t0();
         reserve(&server, &format!("k {BOTH},500/h COST 60 TTL 1m ID a"));
         reserve(&server, &format!("k {BOTH},500/h COST 7 TTL 1m ID b"));
         assert_eq!(server.line("RL.RENEW a TTL 2m 1 k"), Reply::Int(1));
@@ -83,7 +83,7 @@ fn any_settlement_frees_all_of_it() {
 /// `per` is identity: what one counts the other does not, and a name is one whatever `per`.
 #[test]
 fn per_is_identity() {
-    let server = at_t0();
+    let server = Server::at_t0();
     reserve(&server, "k concurrent:100:per=cost COST 60 TTL 1m ID a");
     assert_eq!(used(&server, "k", "concurrent:5"), [0]);
     assert_eq!(used(&server, "k", "concurrent:70:per=cost,concurrent:5:per=call"), [60, 0]);
@@ -115,7 +115,7 @@ fn per_is_identity() {
 
 #[test]
 fn keep_critical_shadow_and_partial() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let limits = "concurrent:10:per=cost:keep=30%,concurrent:4:per=cost:shadow:name=s";
     assert_eq!(reserve(&server, &format!("k {limits} COST 8 TTL 1m ID a")).retry_after_ms, -1);
     assert_eq!(
@@ -140,7 +140,7 @@ fn keep_critical_shadow_and_partial() {
 
 #[test]
 fn who_waits_is_served_when_its_places_are_free() {
-    let server = at_t0();
+    let server = Server::at_t0();
     let limits = "concurrent:10:per=cost";
     reserve(&server, &format!("k {limits} COST 6 TTL 10s ID a"));
     reserve(&server, &format!("k {limits} COST 4 TTL 5s ID b"));

@@ -2,19 +2,19 @@
 //! a hierarchy, the same on master, replica and after a restart.
 
 use crate::harness::{
-    Reply, Server, Wire, assert_error, assert_error_prefix, assert_same_data, assert_survives_kill, call,
+    Reply, Server, T0, Wire, assert_error, assert_error_prefix, assert_same_data, assert_survives_kill, call,
     eventually, snapshot, wait_synced,
 };
 use crate::support::{denied, granted};
 use std::time::Duration;
 
 /// Ten seconds into a minute, so that no window of the tests ends by chance.
-const NOON: i64 = 1_800_000_010_000_000;
+const START: i64 = T0 + 10_000_000;
 const TOKENS: &str = "100000/m,concurrent:20";
 
 fn server() -> Server {
     let server = Server::start();
-    server.clock_set(NOON);
+    server.clock_set(START);
     server
 }
 
@@ -27,7 +27,7 @@ fn reserve(wire: &mut Wire, key: &str, limits: &str, rest: &str) -> Reply {
 /// `used` of each limit of a key, in order.
 #[track_caller]
 fn used(wire: &mut Wire, key: &str, limits: &str) -> Vec<i64> {
-    call!(wire, "RL.QUOTA", key, limits).items().iter().map(|limit| limit.field("used").int()).collect()
+    call!(wire, "RL.QUOTA", key, limits).used()
 }
 
 #[track_caller]
@@ -38,9 +38,9 @@ fn ids(wire: &mut Wire, key: &str) -> Vec<String> {
 #[test]
 fn tokens_are_right_to_the_unit_on_master_replica_and_after_restart() {
     let mut server = Server::durable();
-    server.clock_set(NOON);
+    server.clock_set(START);
     let replica = server.replica();
-    replica.clock_set(NOON);
+    replica.clock_set(START);
     let mut wire = server.wire();
     let steps = [
         ("RL.RESERVE 1 llm LIMITS COST 1500 TTL 5m ID a", [1500, 1]),
@@ -61,12 +61,12 @@ fn tokens_are_right_to_the_unit_on_master_replica_and_after_restart() {
         assert_same_data(&server, &replica);
         assert_eq!(used(&mut replica.wire(), "llm", TOKENS), expected, "on the replica after {line}");
     }
-    assert_survives_kill(&mut server, Some(NOON));
+    assert_survives_kill(&mut server, Some(START));
     assert_eq!(used(&mut server.wire(), "llm", TOKENS), [4707, 1]);
     // And after a rewrite of the AOF into plain commands.
     server.config_set("aof-use-rdb-preamble", "no");
     server.rewrite_aof();
-    assert_survives_kill(&mut server, Some(NOON));
+    assert_survives_kill(&mut server, Some(START));
     assert_eq!(call!(server.wire(), "RL.COMMIT", "e", 1, "llm", "COST", 1), Reply::Int(1));
     assert_eq!(used(&mut server.wire(), "llm", TOKENS), [4701, 0]);
 }
@@ -251,7 +251,7 @@ fn a_late_report_corrects_what_still_counts() {
         ("back", "RL.RELEASE back 1 back", 2, 0),
         ("long", "RL.RENEW long TTL 1m 1 long", 2, 10),
     ] {
-        server.clock_set(NOON);
+        server.clock_set(START);
         reserve(&mut wire, id, "100/m", &format!("COST 10 TTL 1s ID {id}"));
         server.clock_advance(1_000_000);
         assert_eq!(wire.line(report), Reply::Int(reply), "{report}");
@@ -274,7 +274,7 @@ fn a_refund_takes_its_own_grant_back_not_a_later_one() {
     let mut wire = server.wire();
     for limits in ["10/m", "1000/m"] {
         let key = limits;
-        server.clock_set(NOON);
+        server.clock_set(START);
         reserve(&mut wire, key, limits, "COST 6 TTL 10m ID a");
         server.clock_advance(30_000_000);
         call!(wire, "RL.ACQUIRE", key, limits, "COST", 4);
@@ -306,7 +306,7 @@ fn debt_is_at_most_one_capacity_and_must_be_worked_off() {
         ("fixed", "fixed:100/m", 60_000),
         ("bucket", "bucket:100/m", 60_600),
     ] {
-        server.clock_set(NOON - 10_000_000);
+        server.clock_set(START - 10_000_000);
         let capacity = if key == "coarse" { 10_000 } else { 100 };
         reserve(&mut wire, key, limits, &format!("COST {} TTL 1m ID a", capacity / 2));
         assert_eq!(call!(wire, "RL.COMMIT", "a", 1, key, "COST", 1_000_000_000_000_u64), Reply::Int(1));
@@ -427,14 +427,11 @@ fn ten_thousand_open_reservations_are_renewed_listed_and_end() {
     let server = server();
     let mut wire = server.wire();
     let limits = "concurrent:20000,1000000/h";
-    let words = |line: String| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    let make: Vec<_> = (0..10_000)
-        .map(|n| words(format!("RL.RESERVE 1 k {limits} TTL {}ms ID id{n}", 60_000 + n)))
-        .collect();
-    assert!(wire.pipeline(&make).iter().all(|reply| !reply[0].is_nil()));
-    let renew: Vec<_> =
-        (0..2000).map(|n| words(format!("RL.RENEW id{} TTL 90s 1 k", n * 7919 % 10_000))).collect();
-    assert!(wire.pipeline(&renew).iter().all(|reply| *reply == Reply::Int(1)));
+    let make: Vec<_> =
+        (0..10_000).map(|n| format!("RL.RESERVE 1 k {limits} TTL {}ms ID id{n}", 60_000 + n)).collect();
+    assert!(wire.lines(&make).iter().all(|reply| !reply[0].is_nil()));
+    let renew: Vec<_> = (0..2000).map(|n| format!("RL.RENEW id{} TTL 90s 1 k", n * 7919 % 10_000)).collect();
+    assert!(wire.lines(&renew).iter().all(|reply| *reply == Reply::Int(1)));
     assert_eq!(used(&mut wire, "k", limits)[0], 10_000);
     assert_eq!(ids(&mut wire, "k").len(), 10_000);
     // All of them end; those that are remembered are bounded and hold no place.
@@ -452,11 +449,10 @@ fn ten_thousand_open_reservations_are_renewed_listed_and_end() {
 fn ended_reservations_are_remembered_boundedly() {
     let server = server();
     let mut wire = server.wire();
-    let words = |line: String| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
     // Twelve thousand that end at once, each a millisecond after the one before.
     let make: Vec<_> =
-        (0..12_000).map(|n| words(format!("RL.RESERVE 1 k 1000000/h TTL {}ms ID id{n}", 1000 + n))).collect();
-    assert!(wire.pipeline(&make).iter().all(|reply| !reply[0].is_nil()));
+        (0..12_000).map(|n| format!("RL.RESERVE 1 k 1000000/h TTL {}ms ID id{n}", 1000 + n)).collect();
+    assert!(wire.lines(&make).iter().all(|reply| !reply[0].is_nil()));
     let full = call!(wire, "MEMORY", "USAGE", "k").int();
     server.clock_advance(60_000_000);
     reserve(&mut wire, "k", "1000000/h", "TTL 1m ID new");
@@ -469,15 +465,14 @@ fn ended_reservations_are_remembered_boundedly() {
     let left = call!(wire, "MEMORY", "USAGE", "k").int();
     assert!(left < full * 17 / 20, "{full} bytes, then {left}");
     // Ten thousand of them can still be corrected.
-    let late: Vec<_> = (0..12_000).map(|n| words(format!("RL.COMMIT id{n} 1 k COST 2"))).collect();
-    let known =
-        |wire: &mut Wire| wire.pipeline(&late).iter().filter(|reply| **reply == Reply::Int(2)).count();
+    let late: Vec<_> = (0..12_000).map(|n| format!("RL.COMMIT id{n} 1 k COST 2")).collect();
+    let known = |wire: &mut Wire| wire.lines(&late).iter().filter(|reply| **reply == Reply::Int(2)).count();
     assert_eq!(known(&mut wire), 10_000);
     assert_eq!(used(&mut wire, "k", "1000000/h"), [22_001]);
     assert_eq!(known(&mut wire), 0);
     // When their units have left the window nothing of them is left.
     let make: Vec<_> = make.iter().take(100).cloned().collect();
-    assert!(wire.pipeline(&make).iter().all(|reply| !reply[0].is_nil()));
+    assert!(wire.lines(&make).iter().all(|reply| !reply[0].is_nil()));
     server.clock_advance(3_800_000_000);
     for _ in 0..2 {
         reserve(&mut wire, "k", "1000000/h", "TTL 1m ID last");
@@ -562,14 +557,14 @@ fn keys_errors_and_counters() {
     call!(wire, "RL.COMMIT", "a", 1, "k");
     call!(wire, "RL.RELEASE", "b", 1, "k");
     call!(wire, "RL.RENEW", "c", "TTL", "2s", 1, "k");
-    let field = |name: &str| server.info_field("floodgate", &format!("floodgate_reservations_{name}"));
-    assert_eq!(["granted", "denied", "committed", "released", "held"].map(field), ["4", "1", "1", "1", "2"]);
+    let field = |name: &str| server.counter(&format!("reservations_{name}"));
+    assert_eq!(["granted", "denied", "committed", "released", "held"].map(field), [4, 1, 1, 1, 2]);
     server.clock_advance(1_500_000);
     call!(wire, "RL.RENEW", "c", "TTL", "2s", 1, "k");
-    assert_eq!(["expired", "renewed", "held"].map(field), ["1", "2", "1"]);
+    assert_eq!(["expired", "renewed", "held"].map(field), [1, 2, 1]);
     call!(wire, "FLUSHALL");
     // Some servers free what is flushed in the background.
-    eventually(Duration::from_secs(30), "nothing is held", || field("held") == "0");
+    eventually(Duration::from_secs(30), "nothing is held", || field("held") == 0);
 }
 
 #[test]
@@ -590,7 +585,7 @@ fn policies_shadows_and_blocks_are_counted_as_for_acquire() {
     assert_eq!(labelled("denied_by_policy"), counts(1));
     call!(wire, "RL.BLOCK", "llm:a", "FOREVER");
     reserve(&mut wire, "llm:a", "*", "COST 1 TTL 1m");
-    assert_eq!(server.info_field("floodgate", "floodgate_blocked_denied"), "1");
+    assert_eq!(server.counter("blocked_denied"), 1);
     // Who shares the fate of others is not denied by its own limits.
     call!(wire, "RL.RESERVE", 2, "llm:b", "*", "llm:a", "*", "TTL", "1m");
     assert_eq!((labelled("granted_by_policy"), labelled("denied_by_policy")), (counts(1), counts(1)));
@@ -626,12 +621,9 @@ fn a_key_that_holds_one_place_takes_at_most_500_bytes() {
     let used = || server.memory_without_clients();
     let fill = |from: i32, to: i32| {
         let mut wire = server.wire();
-        let reserve = |n: i32| {
-            let line = format!("RL.RESERVE 1 job:{n:010} concurrent:5 TTL 10m ID a");
-            line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
-        };
+        let reserve = |n: i32| format!("RL.RESERVE 1 job:{n:010} concurrent:5 TTL 10m ID a");
         for part in (from..to).map(reserve).collect::<Vec<_>>().chunks(1000) {
-            wire.pipeline(part);
+            wire.lines(part);
         }
     };
     // From one full hash table to the next: each key with its share of it.

@@ -1,7 +1,7 @@
 //! A retried RL.RESERVE over several keys of which some have lost the reservation.
 
-use crate::harness::{Reply, Server, assert_same_data, wait_synced};
-use crate::limits::fixtures::{T0, acquire, at_t0};
+use crate::harness::{Reply, Server, T0, assert_same_data, wait_synced};
+use crate::limits::fixtures::acquire;
 use crate::support::denied;
 
 const RESERVE: &str = "RL.RESERVE 2 k1 10/m k2 1/m TTL 1m ID a";
@@ -12,7 +12,7 @@ fn granted_units(reply: &Reply) -> Vec<i64> {
 
 /// On one server, so that its keys go together; a replica hears of all as one.
 fn pair() -> (Server, Server) {
-    let server = at_t0();
+    let server = Server::at_t0();
     let replica = server.replica();
     (server, replica)
 }
@@ -113,7 +113,7 @@ fn an_error_changes_nothing() {
 /// Whoever waits for what the lost part held is served.
 #[test]
 fn a_line_moves_when_it_goes_back() {
-    let server = at_t0();
+    let server = Server::at_t0();
     server.line("RL.RESERVE 2 k1 concurrent:1 k2 1/m TTL 1m ID a");
     let mut waiter =
         crate::queue::fixtures::waits(&server, "RL.RESERVE 1 k1 concurrent:1 TTL 1m ID b WAIT 30s");

@@ -56,7 +56,7 @@ fn busy() -> Server {
     for command in ["RL.ACQUIRE k @gold", "RL.ACQUIRE k @gold", "CB.REPORT down FAIL BREAKER 1:open=1h"] {
         server.line(command);
     }
-    let timed = |server: &Server| server.info_field("floodgate", "floodgate_command_latency_count") != "0";
+    let timed = |server: &Server| server.counter("command_latency_count") != 0;
     while !timed(&server) {
         server.line("RL.ACQUIRE k @gold");
     }

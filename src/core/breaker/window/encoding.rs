@@ -1,7 +1,7 @@
 //! The encoding of all windows of one circuit.
 
-use super::call::Keeps;
-use super::kind::{CallWindow, WindowKind, looks_at_slow};
+use super::call::{Keeps, SlowCalls};
+use super::kind::{CallWindow, WindowKind};
 use super::set::{BESIDE, CallWindows, MOST_SINCE, SharedWindows};
 use crate::core::breaker::spec::{Breaker, MAX_CALLS};
 use crate::core::text::duration::{LONGEST, MILLISECOND};
@@ -25,7 +25,7 @@ impl CallWindows {
     /// of the breaker in force. Several windows are followed by the number of those beside it, each of
     /// these with its kind, and the moment until which they are kept.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let slow = if self.count_slow() { SLOW } else { 0 };
+        let slow = if self.slow_calls().are_counted() { SLOW } else { 0 };
         let kept = slow | if self.tells_reporters() { REPORTERS } else { 0 };
         match self {
             Self::One(window) => {
@@ -62,8 +62,9 @@ impl CallWindows {
         if since > if head & SEVERAL == 0 { 0 } else { MOST_SINCE } {
             return Err(Corrupt("unknown windows"));
         }
-        let keeps = Keeps { slow: head & SLOW != 0, reporters: head & REPORTERS != 0 };
-        if looks_at_slow(breaker) && !keeps.slow {
+        let slow = if head & SLOW != 0 { SlowCalls::Counted } else { SlowCalls::Ignored };
+        let keeps = Keeps { slow, reporters: head & REPORTERS != 0 };
+        if SlowCalls::of(breaker).are_counted() && !slow.are_counted() {
             return Err(Corrupt("a window without slow calls"));
         }
         if breaker.reporters() > 1 && !keeps.reporters {
@@ -95,7 +96,7 @@ impl CallWindows {
 
     /// Reads the one window that version 0.1 wrote under this breaker.
     pub fn read_one(reader: &mut Reader, breaker: &Breaker) -> Result<Self, Corrupt> {
-        let keeps = Keeps { slow: looks_at_slow(breaker), reporters: false };
+        let keeps = Keeps { slow: SlowCalls::of(breaker), reporters: false };
         let mut windows = Self::One(CallWindow::read(reader, WindowKind::of(breaker.trip()), keeps)?);
         windows.see_reporters(breaker);
         Ok(windows)

@@ -1,10 +1,10 @@
 //! The kinds of windows, and which trip uses which.
 
-use super::call::{CallOutcome, CallTally, Keeps};
+use super::call::{CallOutcome, CallTally, Keeps, SlowCalls};
 use super::reporters::{ReporterTally, WindowReporters};
 use super::ring::Ring;
 use super::slices::Slices;
-use crate::core::breaker::spec::{Breaker, MAX_COUNT, Trip};
+use crate::core::breaker::spec::{MAX_COUNT, Trip};
 use crate::core::prefetch_hint::PrefetchHint;
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64};
@@ -49,8 +49,8 @@ impl CallWindow {
     /// A run of no failures.
     pub const NO_RUN: Self = Self::Run { failures: 0, reporters: None };
 
-    /// An empty window. `slow` says whether slow calls are counted.
-    pub fn new(kind: WindowKind, slow: bool) -> Self {
+    /// An empty window.
+    pub fn new(kind: WindowKind, slow: SlowCalls) -> Self {
         match kind {
             WindowKind::Run => Self::NO_RUN,
             WindowKind::Period(us) => Self::Slices(Box::new(Slices::new(us, slow))),
@@ -156,7 +156,7 @@ impl CallWindow {
                 Self::Slices(slices) => slices.last_calls(),
                 Self::Ring(ring) => ring.last_calls(),
             };
-            let told = WindowReporters::of_one(self.counts_slow(), failure, slow);
+            let told = WindowReporters::of_one(self.slow_calls(), failure, slow);
             *self.told_mut() = Some(Box::new(told));
         }
     }
@@ -168,12 +168,12 @@ impl CallWindow {
         }
     }
 
-    /// True if slow calls are counted.
-    pub const fn counts_slow(&self) -> bool {
+    /// Whether slow calls are counted.
+    pub const fn slow_calls(&self) -> SlowCalls {
         match self {
-            Self::Run { .. } => false,
-            Self::Slices(slices) => slices.counts_slow(),
-            Self::Ring(ring) => ring.counts_slow(),
+            Self::Run { .. } => SlowCalls::Ignored,
+            Self::Slices(slices) => slices.slow_calls(),
+            Self::Ring(ring) => ring.slow_calls(),
         }
     }
 
@@ -184,7 +184,7 @@ impl CallWindow {
             Self::Slices(slices) => slices.count_slow(),
             Self::Ring(ring) => ring.count_slow(),
         }
-        if self.counts_slow()
+        if self.slow_calls().are_counted()
             && let Some(reporters) = self.told_mut()
         {
             reporters.count_slow();
@@ -232,7 +232,7 @@ impl CallWindow {
             WindowKind::Calls(calls) => Self::Ring(Box::new(Ring::read(reader, calls, keeps.slow)?)),
         };
         if keeps.reporters {
-            let told = WindowReporters::read(reader, window.counts_slow(), |place| window.has(place))?;
+            let told = WindowReporters::read(reader, window.slow_calls(), |place| window.has(place))?;
             *window.told_mut() = Some(Box::new(told));
         }
         Ok(window)
@@ -250,8 +250,3 @@ impl CallWindow {
 
 /// The place of every failure of a run.
 const RUN_PLACE: u64 = 0;
-
-/// True if a breaker looks at slow calls.
-pub(super) const fn looks_at_slow(breaker: &Breaker) -> bool {
-    breaker.slow_us().is_some()
-}

@@ -9,7 +9,7 @@
 //! are forgotten together with their reporters, even if an earlier result of the same reporter
 //! stays.
 
-use super::call::CallOutcome;
+use super::call::{CallOutcome, SlowCalls};
 use crate::core::breaker::report::Reporter;
 use crate::core::breaker::spec::MAX_REPORTERS;
 use crate::core::wire::{Corrupt, Reader, put_u64, put_u128};
@@ -115,15 +115,14 @@ impl LatestReporters {
 }
 
 impl WindowReporters {
-    /// The reporters of an empty window. `slow` says whether slow calls are counted.
-    pub fn new(slow: bool) -> Self {
-        Self { failing: LatestReporters::default(), slow: slow.then(Box::default) }
+    /// The reporters of an empty window.
+    pub fn new(slow: SlowCalls) -> Self {
+        Self { failing: LatestReporters::default(), slow: slow.counter(Box::default) }
     }
 
-    /// The reporters of a window that did not count them separately: all count as one. The
-    /// arguments say where the last failure and the last slow call are; `slow` is as for
-    /// [`WindowReporters::new`].
-    pub fn of_one(slow: bool, last_failure: Option<u64>, last_slow: Option<u64>) -> Self {
+    /// The reporters of a window that did not count them separately: all count as one. The last two
+    /// arguments say where the last failure and the last slow call are.
+    pub fn of_one(slow: SlowCalls, last_failure: Option<u64>, last_slow: Option<u64>) -> Self {
         let mut all = Self::new(slow);
         if let Some(place) = last_failure {
             all.failing.note(Reporter::UNNAMED, place);
@@ -188,9 +187,9 @@ impl WindowReporters {
     }
 
     /// Reads what [`WindowReporters::write`] wrote. `fits` says which places the window has.
-    pub fn read(reader: &mut Reader, slow: bool, fits: impl Fn(u64) -> bool) -> Result<Self, Corrupt> {
+    pub fn read(reader: &mut Reader, slow: SlowCalls, fits: impl Fn(u64) -> bool) -> Result<Self, Corrupt> {
         let failing = LatestReporters::read(reader, &fits)?;
-        let slow = if slow { Some(Box::new(LatestReporters::read(reader, &fits)?)) } else { None };
+        let slow = slow.counter(|| LatestReporters::read(reader, &fits)).transpose()?.map(Box::new);
         Ok(Self { failing, slow })
     }
 }

@@ -3,7 +3,7 @@
 //! It is a ring of one bit for each call that failed and one for each that was slow, with running
 //! totals.
 
-use super::call::{CallOutcome, CallTally};
+use super::call::{CallOutcome, CallTally, SlowCalls};
 use super::reporters::WindowReporters;
 use crate::core::wire::{Corrupt, Reader, put_u64};
 
@@ -27,9 +27,9 @@ pub(in crate::core::breaker) struct Ring {
 }
 
 impl Ring {
-    /// An empty ring. `slow` says whether slow calls are kept.
-    pub fn new(size: u16, slow: bool) -> Self {
-        let slow = slow.then(|| Bits::new(size));
+    /// An empty ring.
+    pub fn new(size: u16, slow: SlowCalls) -> Self {
+        let slow = slow.counter(|| Bits::new(size));
         Self { size, len: 0, next: 0, failed: Bits::new(size), slow, reporters: None }
     }
 
@@ -86,12 +86,12 @@ impl Ring {
         self.size
     }
 
-    /// True if slow calls are kept.
-    pub const fn counts_slow(&self) -> bool {
-        self.slow.is_some()
+    /// Whether slow calls are counted.
+    pub const fn slow_calls(&self) -> SlowCalls {
+        SlowCalls::by(self.slow.as_ref())
     }
 
-    /// Keeps slow calls from now on. Earlier calls count as not slow.
+    /// Counts slow calls from now on. Earlier calls count as not slow.
     pub fn count_slow(&mut self) {
         self.slow.get_or_insert_with(|| Bits::new(self.size));
     }
@@ -114,12 +114,12 @@ impl Ring {
         }
     }
 
-    /// Reads what [`Ring::write`] wrote. `slow` says whether slow calls are kept.
-    pub fn read(reader: &mut Reader, size: u16, slow: bool) -> Result<Self, Corrupt> {
+    /// Reads what [`Ring::write`] wrote.
+    pub fn read(reader: &mut Reader, size: u16, slow: SlowCalls) -> Result<Self, Corrupt> {
         let len = reader.number_to(size)?;
         let next = if len == size { reader.number_to(size.saturating_sub(1))? } else { len };
         let failed = Bits::read(reader, size, len)?;
-        let slow = if slow { Some(Bits::read(reader, size, len)?) } else { None };
+        let slow = slow.counter(|| Bits::read(reader, size, len)).transpose()?;
         Ok(Self { size, len, next, failed, slow, reporters: None })
     }
 }

@@ -1,8 +1,8 @@
 //! The windows of one circuit: that of the breaker in force, and those of up to two other kinds
 //! that callers named. All of them record every result.
 
-use super::call::{CallOutcome, CallTally};
-use super::kind::{CallWindow, WindowKind, looks_at_slow};
+use super::call::{CallOutcome, CallTally, SlowCalls};
+use super::kind::{CallWindow, WindowKind};
 use super::reporters::ReporterTally;
 use crate::core::breaker::spec::Breaker;
 use crate::core::prefetch_hint::PrefetchHint;
@@ -39,7 +39,7 @@ pub(in crate::core::breaker) struct SharedWindows {
 impl CallWindows {
     /// An empty window of the kind that `breaker` needs.
     pub fn new(breaker: &Breaker) -> Self {
-        let mut windows = Self::One(CallWindow::new(WindowKind::of(breaker.trip()), looks_at_slow(breaker)));
+        let mut windows = Self::One(CallWindow::new(WindowKind::of(breaker.trip()), SlowCalls::of(breaker)));
         windows.see_reporters(breaker);
         windows
     }
@@ -110,7 +110,7 @@ impl CallWindows {
         if self.of(breaker).is_some() {
             return None;
         }
-        let mut window = CallWindow::new(kind, looks_at_slow(breaker) || self.count_slow());
+        let mut window = CallWindow::new(kind, SlowCalls::of(breaker).max(self.slow_calls()));
         if self.tells_reporters() {
             window.tell_reporters();
         }
@@ -159,18 +159,20 @@ impl CallWindows {
         }
     }
 
-    /// True if slow calls are counted. If so, every window counts them, because every one may
+    /// Whether slow calls are counted. If so, every window counts them, because every one may
     /// become that of the breaker in force. A run knows only failures.
-    pub(super) fn count_slow(&self) -> bool {
+    pub(super) fn slow_calls(&self) -> SlowCalls {
         match self {
-            Self::One(window) => window.counts_slow(),
-            Self::Several(shared) => shared.all().any(CallWindow::counts_slow),
+            Self::One(window) => window.slow_calls(),
+            Self::Several(shared) => {
+                shared.all().map(CallWindow::slow_calls).max().unwrap_or(SlowCalls::Ignored)
+            }
         }
     }
 
     /// Counts slow calls from now on, if this breaker looks at them.
     fn see_slow(&mut self, breaker: &Breaker) {
-        if looks_at_slow(breaker) {
+        if SlowCalls::of(breaker).are_counted() {
             self.each(CallWindow::count_slow);
         }
     }

@@ -4,7 +4,7 @@
 //! Slices are kept newest first. When time passes, at most sixteen counters are shifted, once a
 //! slice. Recording a call is two additions.
 
-use super::call::{CallOutcome, CallTally};
+use super::call::{CallOutcome, CallTally, SlowCalls};
 use super::reporters::WindowReporters;
 use crate::core::time::Micros;
 use crate::core::wire::{Corrupt, Reader, put_u64};
@@ -21,7 +21,7 @@ const LAST_SLICE: u64 = Micros::MAX.0 * SLICES_U64 / 1000;
 /// One count for each slice, newest first.
 type Counts = [u32; SLICES];
 
-/// Calls and failures of a sliding period. Slow calls are kept if a breaker asks for them.
+/// Calls and failures of a sliding period. Slow calls are counted if a breaker looks at them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::core::breaker) struct Slices {
     /// The length of the period in microseconds.
@@ -37,14 +37,14 @@ pub(in crate::core::breaker) struct Slices {
 }
 
 impl Slices {
-    /// An empty window. `slow` says whether slow calls are counted.
-    pub fn new(period_us: u64, slow: bool) -> Self {
+    /// An empty window.
+    pub fn new(period_us: u64, slow: SlowCalls) -> Self {
         Self {
             period_us,
             newest: 0,
             calls: [0; SLICES],
             failures: [0; SLICES],
-            slow: slow.then(|| Box::new([0; SLICES])),
+            slow: slow.counter(|| Box::new([0; SLICES])),
             reporters: None,
         }
     }
@@ -171,9 +171,9 @@ impl Slices {
         slice <= self.newest && self.newest - slice < SLICES_U64
     }
 
-    /// True if slow calls are counted.
-    pub const fn counts_slow(&self) -> bool {
-        self.slow.is_some()
+    /// Whether slow calls are counted.
+    pub const fn slow_calls(&self) -> SlowCalls {
+        SlowCalls::by(self.slow.as_ref())
     }
 
     /// Counts slow calls from now on. Earlier calls count as not slow.
@@ -202,8 +202,8 @@ impl Slices {
         }
     }
 
-    /// Reads what [`Slices::write`] wrote. `slow` says whether slow calls are kept.
-    pub fn read(reader: &mut Reader, period_us: u64, slow: bool) -> Result<Self, Corrupt> {
+    /// Reads what [`Slices::write`] wrote.
+    pub fn read(reader: &mut Reader, period_us: u64, slow: SlowCalls) -> Result<Self, Corrupt> {
         let mut slices = Self::new(period_us, slow);
         slices.newest = reader.u64_to(LAST_SLICE)?;
         let used = usize::try_from(reader.u64_to(SLICES_U64)?).map_err(|_| Corrupt("number out of range"))?;
