@@ -96,7 +96,7 @@ beside nice "${tests[@]}" --test architecture --test core --test types
 # The library that the tests have loaded: one without the features of the tools
 # would be built anew, with bindgen and two dozen other crates.
 if command -v python3 >/dev/null; then
-    beside nice env FLOODGATE_BUILD=debug/deps python3 scripts/bench/instructions.py --check tests/instructions.txt
+    beside env FLOODGATE_BUILD=debug/deps python3 scripts/bench/instructions.py --check tests/instructions.txt
 fi
 run "${tests[@]}" --test server
 run "${tests[@]}" --doc
